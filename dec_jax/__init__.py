@@ -1,0 +1,43 @@
+"""Deep embedded clustering in JAX: pure functions, compiled loops, reproducible results."""
+
+from dec_jax import (
+    autoencoder,
+    checkpoints,
+    clustering,
+    corruption,
+    data,
+    kmeans,
+    losses,
+    metrics,
+    objectives,
+    pretraining,
+    samples,
+    trained_model,
+)
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.checkpoints import load_model, save_model
+from dec_jax.samples import to_device
+from dec_jax.trained_model import TrainedModel, assign, embed, soft_assign
+
+__all__ = [
+    "Autoencoder",
+    "TrainedModel",
+    "assign",
+    "autoencoder",
+    "checkpoints",
+    "clustering",
+    "corruption",
+    "data",
+    "embed",
+    "kmeans",
+    "load_model",
+    "losses",
+    "metrics",
+    "objectives",
+    "pretraining",
+    "samples",
+    "save_model",
+    "soft_assign",
+    "to_device",
+    "trained_model",
+]

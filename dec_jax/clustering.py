@@ -1,0 +1,317 @@
+"""Phase 2: encoder and centroids are refined together against a target distribution (DEC paper, section 3.1)."""
+
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dec_jax import autoencoder
+from dec_jax.autoencoder import Identity, Params
+from dec_jax.kmeans import kmeans
+from dec_jax.losses import log_soft_assignment, log_target_distribution
+from dec_jax.objectives import Objective, StepInputs, dec
+from dec_jax.samples import Samples, batch_indices, map_rows, take_rows
+from dec_jax.validation import check_integer, check_number
+
+
+class ClusteringState(NamedTuple):
+    """What must be carried on: with the key it determines the rest of the run.
+
+    Attributes:
+        params: of the encoder.
+        centroids: (k, m).
+        opt_state: of the optimiser over encoder and centroids.
+        target: (n, k) target distribution P of all samples.
+        labels: (n,) int32, cluster of each sample when P was computed.
+        step: scalar int32, updates done.
+    """
+
+    params: Params
+    centroids: jax.Array
+    opt_state: optax.OptState
+    target: jax.Array
+    labels: jax.Array
+    step: jax.Array
+
+
+class ClusteringInfo(NamedTuple):
+    """What is worth watching after λ updates and a refresh of P.
+
+    Attributes:
+        loss: mean objective of the updates.
+        label_change: fraction of samples whose cluster changed since the refresh before, in [0, 1].
+        smallest_cluster: number of samples in the smallest cluster.
+    """
+
+    loss: jax.Array
+    label_change: jax.Array
+    smallest_cluster: jax.Array
+
+
+class Fit(NamedTuple):
+    """Result of `fit`: the last state, an info for each refresh, and why it stopped ("tolerance" or "max_steps")."""
+
+    state: ClusteringState
+    history: list[ClusteringInfo]
+    stop_reason: str
+
+
+@cache
+def paper_optimizer(learning_rate: float = 0.01, momentum: float = 0.9) -> optax.GradientTransformation:
+    """SGD with momentum and a constant learning rate."""
+    return optax.sgd(learning_rate, momentum)
+
+
+def default_update_interval(n_samples: int, batch_size: int = 256) -> int:
+    """λ for n samples: 0.585 epochs, the released 160 for MNIST, and no less than the smallest released, 20."""
+    return max(20, round(0.585 * n_samples / batch_size))
+
+
+@partial(jax.jit, static_argnames="model")
+def embed(model: nn.Module, params: Params, x: Samples) -> jax.Array:
+    """Embedding (n, m) of all samples x (n, d), a chunk at a time."""
+    return map_rows(partial(autoencoder.encode, model, params), x)
+
+
+def freeze_encoder(model: nn.Module, params: Params, x: Samples) -> tuple[Identity, Params, jax.Array]:
+    """Model, parameters and samples for "DEC without back-propagation".
+
+    Clustering under a fixed encoder is clustering of its embedding, so that is computed once and takes the samples'
+    place; only the centroids are left to move.
+    """
+    return Identity(), {}, embed(model, params, x)
+
+
+def init(
+    key: jax.Array,
+    model: nn.Module,
+    params: Params,
+    x: Samples,
+    n_clusters: int,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    alpha: float = 1.0,
+    n_restarts: int = 20,
+) -> ClusteringState:
+    """State before the first update: centroids from k-means on the embedding, P and labels from them.
+
+    Args:
+        key: PRNG key of k-means.
+        model: a Flax module with `encode`.
+        params: its parameters; those of a decoder are dropped.
+        x: (n, d) samples on the device.
+        n_clusters: k, between 2 and n.
+        optimizer: over {"params", "centroids"}; default `paper_optimizer()`.
+        alpha: degrees of freedom of the soft assignment, above 0.
+        n_restarts: of k-means.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type or lies out of range.
+    """
+    check_integer("n_clusters", n_clusters, 2, x.shape[0], why="the number of samples")
+    check_number("alpha", alpha, 0, exclusive=True)
+    params = autoencoder.encoder_params(params)
+    centroids = kmeans(key, embed(model, params, x), n_clusters, n_restarts=n_restarts).centroids
+    return start(model, params, centroids, x, optimizer=optimizer, alpha=alpha)
+
+
+def start(
+    model: nn.Module,
+    params: Params,
+    centroids: jax.Array,
+    x: Samples,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    alpha: float = 1.0,
+) -> ClusteringState:
+    """State before the first update from given centroids (k, m)."""
+    # Updates donate their state's memory, and the caller goes on using the arrays that came in.
+    params, centroids = jax.tree.map(jnp.copy, (autoencoder.encoder_params(params), centroids))
+    opt_state = (optimizer or paper_optimizer()).init({"params": params, "centroids": centroids})
+    target, labels = _refresh(model, params, centroids, x, alpha)
+    return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0))
+
+
+@partial(jax.jit, static_argnames="model")
+def soft_assignments(
+    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array = 1.0
+) -> jax.Array:
+    """Soft assignment q (n, k) of all samples x (n, d), a chunk at a time."""
+    return jnp.exp(_log_q(model, params, centroids, x, alpha))
+
+
+def _log_q(
+    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array
+) -> jax.Array:
+    def chunk(rows: jax.Array) -> jax.Array:
+        return log_soft_assignment(autoencoder.encode(model, params, rows), centroids, alpha)
+
+    return map_rows(chunk, x)
+
+
+@partial(jax.jit, static_argnames="model")
+def _refresh(
+    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Target distribution (n, k) and labels (n,) of all samples."""
+    log_q = _log_q(model, params, centroids, x, alpha)
+    return jnp.exp(log_target_distribution(log_q)), jnp.argmax(log_q, axis=1).astype(jnp.int32)
+
+
+def update(
+    state: ClusteringState,
+    x: jax.Array,
+    p: jax.Array,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    objective: Objective = dec,
+    alpha: float | jax.Array = 1.0,
+) -> tuple[ClusteringState, jax.Array]:
+    """One update of encoder and centroids.
+
+    Args:
+        state: the state before.
+        x: (b, d) batch.
+        p: (b, k) the batch's rows of the target distribution.
+        model: a Flax module with `encode`.
+        optimizer: over {"params", "centroids"}.
+        objective: what to minimise.
+        alpha: degrees of freedom.
+
+    Returns:
+        The state after, with target and labels as before, and the objective's value, a scalar.
+    """
+
+    def loss(trainable: dict[str, Any]) -> jax.Array:
+        z = autoencoder.encode(model, trainable["params"], x)
+        log_q = log_soft_assignment(z, trainable["centroids"], alpha)
+        return objective(StepInputs(x, z, trainable["centroids"], log_q, p))
+
+    trainable = {"params": state.params, "centroids": state.centroids}
+    value, gradient = jax.value_and_grad(loss)(trainable)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
+    moved = optax.apply_updates(trainable, updates)
+    return state._replace(**moved, opt_state=opt_state, step=state.step + 1), value
+
+
+@partial(
+    jax.jit,
+    static_argnames=("model", "optimizer", "objective", "batch_size", "n_steps"),
+    donate_argnames="state",
+)
+def advance(
+    key: jax.Array,
+    state: ClusteringState,
+    x: Samples,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    objective: Objective = dec,
+    alpha: float | jax.Array = 1.0,
+    batch_size: int = 256,
+    n_steps: int = 160,
+) -> tuple[ClusteringState, ClusteringInfo]:
+    """`n_steps` updates under one target distribution as one scan, then the refresh of P from all data.
+
+    Args:
+        key: of the run; step s draws its batch from it and from s alone.
+        state: the state before; donated.
+        x: (n, d) samples.
+        model: a Flax module with `encode`.
+        optimizer: over {"params", "centroids"}.
+        objective: what to minimise.
+        alpha: degrees of freedom.
+        batch_size: b, at most n.
+        n_steps: λ.
+    """
+    target, labels = state.target, state.labels
+    step = partial(update, model=model, optimizer=optimizer, objective=objective, alpha=alpha)
+
+    def body(state: ClusteringState, indices: jax.Array) -> tuple[ClusteringState, jax.Array]:
+        return step(state, take_rows(x, indices), target[indices])
+
+    batches = batch_indices(key, state.step, x.shape[0], batch_size, n_steps)
+    # Target and labels stay out of the loop, which would carry a copy of them along.
+    state, loss = jax.lax.scan(body, state._replace(target=(), labels=()), batches)
+    new_target, new_labels = _refresh(model, state.params, state.centroids, x, alpha)
+    sizes = jnp.bincount(new_labels, length=len(state.centroids))
+    info = ClusteringInfo(loss.mean(), jnp.mean(new_labels != labels), sizes.min())
+    return state._replace(target=new_target, labels=new_labels), info
+
+
+def fit(
+    key: jax.Array,
+    model: nn.Module,
+    state: ClusteringState,
+    x: Samples,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    objective: Objective = dec,
+    alpha: float = 1.0,
+    batch_size: int = 256,
+    update_interval: int | None = None,
+    tolerance: float = 1e-3,
+    max_steps: int = 20_000,
+    on_refresh: Callable[[ClusteringState, ClusteringInfo], None] | None = None,
+) -> Fit:
+    """Updates until fewer than `tolerance` of the samples change their cluster between two refreshes of P.
+
+    Args:
+        key: PRNG key of the batches.
+        model: a Flax module with `encode`.
+        state: from `init` or `start`, or one that `on_refresh` was given: the run goes on as if it had never stopped.
+            Its memory is reused: it is no longer valid afterwards.
+        x: (n, d) samples on the device.
+        optimizer: the one that `state` was made with; default `paper_optimizer()`.
+        objective: what to minimise.
+        alpha: degrees of freedom, above 0.
+        batch_size: b; n is taken where it is smaller.
+        update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
+        tolerance: fraction of the samples in [0, 1]; 0 never stops early.
+        max_steps: the run's last step at the latest.
+        on_refresh: called after each refresh with the state (valid during the call) and what is worth watching.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong type or lies out of range.
+        FloatingPointError: the loss became NaN or infinite.
+    """
+    check_number("alpha", alpha, 0, exclusive=True)
+    check_number("tolerance", tolerance, 0, 1)
+    check_integer("max_steps", max_steps, 0)
+    batch_size = min(check_integer("batch_size", batch_size, 1), x.shape[0])
+    interval = update_interval
+    if interval is None:
+        interval = default_update_interval(x.shape[0], batch_size)
+    check_integer("update_interval", interval, 1)
+    step = partial(
+        advance,
+        model=model,
+        optimizer=optimizer or paper_optimizer(),
+        objective=objective,
+        alpha=alpha,
+        batch_size=batch_size,
+    )
+    history: list[ClusteringInfo] = []
+    for done in range(int(state.step), max_steps, interval):
+        state, info = step(key, state, x, n_steps=min(interval, max_steps - done))
+        history.append(ClusteringInfo(*map(float, info)))
+        _check_finite(history[-1], done)
+        if on_refresh:
+            on_refresh(state, history[-1])
+        if history[-1].label_change < tolerance:
+            return Fit(state, history, "tolerance")
+    return Fit(state, history, "max_steps")
+
+
+def _check_finite(info: ClusteringInfo, step: int) -> None:
+    if not math.isfinite(info.loss):
+        raise FloatingPointError(
+            f"the clustering loss became {info.loss} after step {step}: lower the learning rate, or scale the data "
+            "so that the mean of ‖x‖²/d is about 1"
+        )

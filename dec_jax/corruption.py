@@ -1,0 +1,43 @@
+"""Corruptions for denoising autoencoders: a key and an array in, a corrupted array of the same shape out."""
+
+import jax
+import jax.numpy as jnp
+
+
+def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+    """Sets each entry of x to 0 with probability `rate` and scales the others by 1/(1 − rate).
+
+    Args:
+        key: PRNG key.
+        x: any shape, floating.
+        rate: in [0, 1); a Python number, 0 returns x itself.
+
+    Raises:
+        ValueError: the rate lies outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be at least 0 and below 1, got {rate}")
+    if rate == 0:
+        return x
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), 0)
+
+
+def gaussian_noise(
+    key: jax.Array,
+    x: jax.Array,
+    standard_deviation: float | jax.Array,
+    minimum: float | None = 0.0,
+    maximum: float | None = 1.0,
+) -> jax.Array:
+    """Adds N(0, standard_deviation²) to each entry of x and clips the sum to [minimum, maximum].
+
+    Args:
+        key: PRNG key.
+        x: any shape, floating.
+        standard_deviation: in the units of x, at least 0.
+        minimum: lower bound of the result; None leaves it open.
+        maximum: upper bound of the result; None leaves it open.
+    """
+    noisy = x + standard_deviation * jax.random.normal(key, x.shape, x.dtype)
+    return noisy if minimum is None and maximum is None else jnp.clip(noisy, minimum, maximum)

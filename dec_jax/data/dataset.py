@@ -1,0 +1,26 @@
+"""What a data set is, once it has been read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples as they were stored, unscaled, and what is known about them.
+
+    Attributes:
+        name: name of the data set, or of the file it came from.
+        x: (n, d), a numpy array in the dtype it was stored in, or a scipy sparse CSR array.
+        y: (n,) int64 classes for scoring, never for training; None where there are none.
+        image_shape: (height, width) of one sample as a picture, then its channels where it has more than one;
+            None where samples are no pictures.
+        class_names: what the classes 0, 1, … are called; None where they have no names.
+    """
+
+    name: str
+    x: np.ndarray | scipy.sparse.csr_array
+    y: np.ndarray | None = None
+    image_shape: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] | None = None

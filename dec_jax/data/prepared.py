@@ -1,0 +1,133 @@
+"""Labelled grey pictures that TensorFlow Datasets has prepared, read without TensorFlow."""
+
+import contextlib
+import hashlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dec_jax.data.cache import Arrays, cached
+from dec_jax.data.progress import in_batches
+
+BATCH = 1000  # pictures decoded between two updates of the progress bar
+
+
+class Pictures(NamedTuple):
+    """Decoded pictures of one or more splits.
+
+    Attributes:
+        x: (n, pixels) uint8.
+        y: (n,) int64.
+        shape: (height, width) of one picture.
+        class_names: of the labels 0, 1, …
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+
+def load_pictures(
+    name: str, splits: tuple[str, ...], data_dir: str | os.PathLike[str] | None = None
+) -> Pictures:
+    """Returns the pictures of the splits one after the other, decoded once and cached from then on.
+
+    Args:
+        name: the name TensorFlow Datasets has for them.
+        splits: names of the splits.
+        data_dir: folder of the prepared data sets; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Raises:
+        FileNotFoundError: they are not prepared there, and TensorFlow, which could do it, is not installed.
+        OSError: downloading or preparing them failed.
+        ValueError: the prepared files are damaged, or not in the array_record format.
+    """
+    import tensorflow_datasets as tfds  # here, as it is slow to import
+
+    # TFDS looks at the variable only once, when it is imported.
+    folder = os.path.expanduser(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    with _reading(name, folder):
+        builder = tfds.builder(name, data_dir=folder)
+        prepared = builder.is_prepared()
+    if not prepared:
+        _prepare(builder, folder)
+    parts = [_load_split(builder, split) for split in splits]
+    features = builder.info.features
+    return Pictures(
+        x=np.concatenate([part["x"] for part in parts]),
+        y=np.concatenate([part["y"] for part in parts]),
+        shape=features["image"].shape[:2],
+        class_names=tuple(features["label"].names),
+    )
+
+
+@contextlib.contextmanager
+def _reading(name: str, folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps back the notes of TFDS on decoders and folders, and makes one error of all that it may raise."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:  # TFDS and array_record have no family of errors for damaged files
+        raise ValueError(
+            f"the prepared files of {name} in {folder} cannot be read: they are damaged, or not in the "
+            f"array_record format ({_first_line(error)}); delete them there and prepare them again"
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _prepare(builder: Any, folder: str) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        raise FileNotFoundError(
+            f"{builder.name} is not prepared in {folder}: point TFDS_DATA_DIR at a folder that holds it in "
+            'the array_record format, or have it prepared there: pip install "dec_jax[tensorflow]"'
+        )
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as error:  # the network, the disk or TFDS itself: each has its own errors
+        raise OSError(
+            f"{builder.name} could not be downloaded and prepared in {folder}: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What TFDS says before it goes into causes and contents."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].removesuffix(" Possible root causes:")
+
+
+def _load_split(builder: Any, split: str) -> Arrays:
+    with _reading(builder.name, builder.data_path):
+        source = builder.as_data_source(split)
+        identity = _digest(builder.info.splits[split].filepaths)
+
+    def decode() -> Arrays:
+        with _reading(builder.name, builder.data_path):
+            return _decode(source, f"{builder.name} {split}: decoding")
+
+    return cached(f"{builder.name}-{builder.version}-{split}", identity, decode)
+
+
+def _digest(paths: list[os.PathLike[str]]) -> str:
+    """Identifies files by their content: neither their folder nor their dates say what is in them."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _decode(source: Any, description: str) -> Arrays:
+    pixels = int(np.prod(source.dataset_info.features["image"].shape))
+    x, y = np.empty((len(source), pixels), np.uint8), np.empty(len(source), np.int64)
+    for batch in in_batches(len(source), BATCH, description):
+        for i, example in zip(batch, source.__getitems__(batch), strict=True):
+            x[i], y[i] = example["image"].ravel(), example["label"]
+    return {"x": x, "y": y}

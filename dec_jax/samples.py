@@ -1,0 +1,137 @@
+"""Samples on the device, dense or sparse: rows are gathered, mapped and summed there, a chunk at a time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from flax import struct
+
+CHUNK_SIZE = 4096
+
+
+@struct.dataclass
+class SparseRows:
+    """A matrix (n, d) of compressed sparse rows on the device; only the rows asked for become dense.
+
+    Attributes:
+        starts: (n + 1,) int32, row i owns the entries starts[i] … starts[i + 1] − 1.
+        columns: (entries,) int32.
+        values: (entries,) float32.
+        n_features: d.
+        longest_row: the largest number of entries in one row.
+    """
+
+    starts: jax.Array
+    columns: jax.Array
+    values: jax.Array
+    n_features: int = struct.field(pytree_node=False)
+    longest_row: int = struct.field(pytree_node=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self.starts) - 1, self.n_features
+
+
+Samples = jax.Array | SparseRows
+
+
+def to_device(x: Any) -> Samples:
+    """Copies a host matrix (n, d), dense or scipy sparse, to the device as float32.
+
+    Raises:
+        ValueError: a sparse matrix holds 2³¹ entries or more.
+    """
+    if isinstance(x, jax.Array | SparseRows):
+        return x
+    if not scipy.sparse.issparse(x):
+        return jnp.asarray(x, jnp.float32)
+    x = scipy.sparse.csr_array(x)
+    x.sum_duplicates()
+    if x.nnz >= 2**31:
+        raise ValueError(f"x must hold fewer than 2**31 entries, got {x.nnz}")
+    return SparseRows(
+        starts=jnp.asarray(x.indptr, jnp.int32),
+        columns=jnp.asarray(x.indices, jnp.int32),
+        values=jnp.asarray(x.data, jnp.float32),
+        n_features=x.shape[1],
+        longest_row=int(np.diff(x.indptr).max(initial=1)),
+    )
+
+
+def take_rows(x: Samples, indices: jax.Array) -> jax.Array:
+    """Rows `indices` (b,) of x (n, d) as a dense array (b, d)."""
+    if not isinstance(x, SparseRows):
+        return x[indices]
+    offsets = jnp.arange(x.longest_row)
+    entries = x.starts[indices][:, None] + offsets
+    inside = entries < x.starts[indices + 1][:, None]
+    columns = jnp.where(inside, x.columns.at[entries].get(mode="clip"), x.n_features)
+    values = x.values.at[entries].get(mode="clip")
+    dense = jnp.zeros((len(indices), x.n_features), x.values.dtype)
+    return dense.at[jnp.arange(len(indices))[:, None], columns].set(values, mode="drop")
+
+
+def _chunk(x: Samples, start: jax.Array, size: int) -> jax.Array:
+    if isinstance(x, SparseRows):
+        return take_rows(x, start + jnp.arange(size))
+    return jax.lax.dynamic_slice_in_dim(x, start, size)
+
+
+def map_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int = CHUNK_SIZE) -> Any:
+    """Applies `function` to chunks of rows, (b, d) to a pytree of (b, …), and joins the results to (n, …)."""
+    n = x.shape[0]
+    size = min(chunk_size, n)
+    full, rest = divmod(n, size)
+    starts = jnp.arange(full) * size
+    _, parts = jax.lax.scan(lambda _, start: (None, function(_chunk(x, start, size))), None, starts)
+    parts = jax.tree.map(lambda part: part.reshape(full * size, *part.shape[2:]), parts)
+    if not rest:
+        return parts
+    last = function(_chunk(x, full * size, rest))
+    return jax.tree.map(lambda *ends: jnp.concatenate(ends), parts, last)
+
+
+def sum_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int = CHUNK_SIZE) -> Any:
+    """Sum over chunks of rows of `function`, (b, d) to a pytree of arrays; no result of a chunk outlives it."""
+    n = x.shape[0]
+    size = min(chunk_size, n)
+    full, rest = divmod(n, size)
+    total = function(_chunk(x, full * size, rest) if rest else _chunk(x, 0, size))
+
+    def add(total: Any, start: jax.Array) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(_chunk(x, start, size))), None
+
+    starts = jnp.arange(0 if rest else 1, full) * size
+    return jax.lax.scan(add, total, starts)[0]
+
+
+def batch_indices(
+    key: jax.Array, step: jax.Array, n_samples: int, batch_size: int, n_steps: int
+) -> jax.Array:
+    """Rows of the batches of steps `step` … `step + n_steps − 1` in an endless stream of permutations.
+
+    The stream is one random permutation of all samples after the other; step s reads its positions s·batch_size
+    onwards. So every sample is seen once in each epoch, none is left out at its end, and a run that stops and goes on
+    sees what an unbroken one sees.
+
+    Args:
+        key: PRNG key of the stream.
+        step: scalar int32, first step; step · batch_size must stay below 2³¹.
+        n_samples: n.
+        batch_size: b.
+        n_steps: number of steps.
+
+    Returns:
+        (n_steps, b) int32.
+    """
+    first = step * batch_size
+    epochs = first // n_samples + jnp.arange((n_steps * batch_size - 1) // n_samples + 2)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, epochs)
+    # One permutation after the other: sorting them side by side would sort along the wrong axis of memory.
+    stream = jax.lax.map(lambda k: jax.random.permutation(k, n_samples), keys).reshape(-1)
+    window = jax.lax.dynamic_slice_in_dim(stream, first % n_samples, n_steps * batch_size)
+    return window.reshape(n_steps, batch_size)

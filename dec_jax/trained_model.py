@@ -1,0 +1,80 @@
+"""A trained model: all that is needed to embed and to assign new samples."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from dec_jax import clustering
+from dec_jax.autoencoder import Autoencoder, Params
+from dec_jax.data.scaling import Scaling, apply_scaling
+from dec_jax.samples import Samples, to_device
+from dec_jax.validation import check_samples
+
+ROWS_AT_A_TIME = 65_536
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """Result of a run.
+
+    Attributes:
+        model: the network.
+        params: the clustered encoder, and the decoder as pretraining left it.
+        centroids: (k, m).
+        scaling: what was done to the raw samples before training.
+        alpha: degrees of freedom of the soft assignment.
+    """
+
+    model: Autoencoder
+    params: Params
+    centroids: jax.Array
+    scaling: Scaling
+    alpha: float = 1.0
+
+
+def embed(trained: TrainedModel, x: Any) -> np.ndarray:
+    """Embedding of raw samples.
+
+    Args:
+        trained: the model.
+        x: (n, d) unscaled samples, dense or scipy sparse; scaled and embedded a chunk at a time.
+
+    Returns:
+        (n, m) float32.
+
+    Raises:
+        TypeError: the samples are no real numbers.
+        ValueError: they have another number of features than the model, or hold NaN or infinity.
+    """
+    return _in_chunks(partial(clustering.embed, trained.model, trained.params), trained, x)
+
+
+def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
+    """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
+    assign = partial(
+        clustering.soft_assignments, trained.model, trained.params, trained.centroids, alpha=trained.alpha
+    )
+    return _in_chunks(assign, trained, x)
+
+
+def assign(trained: TrainedModel, x: Any) -> np.ndarray:
+    """Cluster (n,), int32, of each raw sample: the largest soft assignment; arguments and errors as in `embed`."""
+    return soft_assign(trained, x).argmax(axis=1).astype(np.int32)
+
+
+def _in_chunks(function: Any, trained: TrainedModel, x: Any) -> np.ndarray:
+    check_samples(x, varying=False)
+    if x.shape[1] != trained.model.dims[0]:
+        raise ValueError(
+            f"x must have the {trained.model.dims[0]} features that the model was trained on, got {x.shape[1]}"
+        )
+    x = x.tocsr() if hasattr(x, "tocsr") else np.asarray(x)
+
+    def chunk(start: int) -> np.ndarray:
+        scaled: Samples = to_device(apply_scaling(trained.scaling, x[start : start + ROWS_AT_A_TIME]))
+        return np.asarray(function(x=scaled))
+
+    return np.concatenate([chunk(start) for start in range(0, x.shape[0], ROWS_AT_A_TIME)])

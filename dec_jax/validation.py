@@ -1,0 +1,137 @@
+"""Checks of what a caller passes in: one clear error that names the parameter, what came and what is accepted."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+
+def check_integer(name: str, value: Any, minimum: int, maximum: int | None = None, why: str = "") -> int:
+    """Returns `value` as an int.
+
+    Raises:
+        TypeError: `value` is no integer (a bool is none either).
+        ValueError: `value` lies outside [minimum, maximum]; `why` explains the bound.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if value < minimum or (maximum is not None and value > maximum):
+        accepted = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise ValueError(f"{name} must be {accepted}{why and f' ({why})'}, got {value}")
+    return int(value)
+
+
+def check_number(
+    name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf, *, exclusive: bool = False
+) -> float:
+    """Returns `value` as a float.
+
+    Args:
+        name: the parameter's name, for the message.
+        value: what came.
+        minimum: smallest accepted value.
+        maximum: largest accepted value.
+        exclusive: the minimum itself is not accepted.
+
+    Raises:
+        TypeError: `value` is no real number.
+        ValueError: `value` is NaN, infinite or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    above = value > minimum if exclusive else value >= minimum
+    if not (math.isfinite(value) and above and value <= maximum):
+        bounds = [] if minimum == -math.inf else [f"{'above' if exclusive else 'at least'} {minimum:g}"]
+        bounds += [] if maximum == math.inf else [f"at most {maximum:g}"]
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, got {value}")
+    return float(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Returns `value` if it is one of `choices`.
+
+    Raises:
+        ValueError: it is not; the message names near matches and all choices.
+    """
+    choices = list(choices)
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
+    raise ValueError(f"unknown {name} {value!r}{hint} (accepted: {', '.join(choices)})")
+
+
+def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
+    """Returns the samples unchanged if they can be clustered.
+
+    Args:
+        x: dense array (n, d) or scipy sparse matrix (n, d), real numbers.
+        name: the parameter's name, for the messages.
+        varying: whether a constant array is refused; new samples of a trained model may be alike.
+
+    Raises:
+        TypeError: the dtype is no real number (object, string, complex).
+        ValueError: `x` is empty, not two-dimensional, constant, or holds NaN or infinity; the message says how many
+            and where the first one is.
+    """
+    values = x.data if scipy.sparse.issparse(x) else np.asarray(x)
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}")
+    if len(x.shape) != 2:
+        raise ValueError(f"{name} must be two-dimensional (samples, features), got shape {tuple(x.shape)}")
+    if 0 in x.shape:
+        raise ValueError(f"{name} must hold at least one sample and one feature, got shape {tuple(x.shape)}")
+    _check_finite(x, values, name)
+    if varying:
+        _check_varies(x, values, name)
+    return x
+
+
+def _check_finite(x: Any, values: np.ndarray, name: str) -> None:
+    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+        return
+    bad = ~np.isfinite(values)
+    if not bad.any():  # the sum overflowed, the values did not
+        return
+    if scipy.sparse.issparse(x):
+        entries = x.tocoo()
+        first = np.flatnonzero(~np.isfinite(entries.data))[0]
+        row, column = entries.coords[0][first], entries.coords[1][first]
+    else:
+        row, column = np.unravel_index(np.flatnonzero(bad)[0], values.shape)
+    raise ValueError(
+        f"{name} must be finite, got {int(bad.sum())} NaN or infinite values, the first in row {row}, column {column}"
+    )
+
+
+def _check_varies(x: Any, values: np.ndarray, name: str) -> None:
+    if scipy.sparse.issparse(x):
+        constant = values.size in (0, np.prod(x.shape)) and (values.size == 0 or values.min() == values.max())
+        constant = constant or not values.any()
+    else:
+        constant = values.min() == values.max()
+    if constant:
+        raise ValueError(
+            f"{name} must not be constant, got the same value in all of its {x.shape[0]} samples"
+        )
+
+
+def check_labels(y: Any, n_samples: int, name: str = "labels") -> np.ndarray:
+    """Returns the labels as an array (n,), int64.
+
+    Raises:
+        TypeError: the labels are no integers.
+        ValueError: they are not one-dimensional, or not one per sample.
+    """
+    y = np.asarray(y)
+    if y.ndim != 1 or len(y) != n_samples:
+        raise ValueError(f"{name} must hold one label per sample, shape ({n_samples},), got shape {y.shape}")
+    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
+        y = y.astype(np.int64)
+    if y.dtype.kind not in "bui":
+        raise TypeError(f"{name} must be integers, got dtype {y.dtype}")
+    return y.astype(np.int64)

@@ -1,0 +1,102 @@
+"""What settings mean in the library's terms: the network, the pretraining's stages, the optimisers."""
+
+from functools import partial
+
+import optax
+
+from dec_jax import clustering, corruption, pretraining
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.data import Dataset, default_rule
+from dec_jax.losses import RECONSTRUCTION_LOSSES
+from dec_jax.pretraining import Corruption, Stage
+from dec_jax.validation import check_integer
+from experiments.settings import Settings
+
+
+def resolve(settings: Settings, data: Dataset) -> Settings:
+    """The settings with everything that depends on the data filled in.
+
+    Raises:
+        TypeError, ValueError: a setting is missing or does not fit the data.
+    """
+    n = data.x.shape[0]
+    if settings.n_clusters is None:
+        raise ValueError(
+            "n_clusters is missing: a file does not say how many clusters to look for (--n-clusters K)"
+        )
+    check_integer("n_clusters", settings.n_clusters, 2, n, why="the number of samples")
+    batch_size = min(settings.batch_size, n)
+    interval = settings.update_interval or clustering.default_update_interval(n, batch_size)
+    scaling = default_rule(data) if settings.scaling == "auto" else settings.scaling
+    if settings.loss.startswith("bce") and scaling != "unit":
+        raise ValueError(
+            f"loss {settings.loss!r} needs samples in [0, 1] (scaling=unit), got scaling={scaling}"
+        )
+    values = {"batch_size": batch_size, "update_interval": interval, "scaling": scaling}
+    return Settings(**(vars(settings) | values))
+
+
+def network(settings: Settings, n_features: int) -> Autoencoder:
+    """The autoencoder for samples of `n_features`."""
+    return Autoencoder(
+        dims=(n_features, *settings.hidden, settings.bottleneck),
+        activation=settings.activation,
+        embedding_activation=settings.embedding_activation,
+        reconstruction_activation=settings.reconstruction_activation,
+        kernel_init=settings.weight_init,
+    )
+
+
+def stages(settings: Settings, model: Autoencoder) -> list[Stage]:
+    """The stages of the pretraining."""
+    loss = RECONSTRUCTION_LOSSES[settings.loss]
+    result = []
+    if settings.layer_wise_steps:
+        result += pretraining.layer_wise_stages(
+            model,
+            n_steps=settings.layer_wise_steps,
+            optimizer=pretraining_optimizer(settings, settings.layer_wise_steps),
+            loss=loss,
+            dropout=settings.dropout,
+            input_dropout=settings.input_dropout,
+        )
+    if settings.fine_tuning_steps:
+        stage = pretraining.fine_tuning_stage(
+            model,
+            n_steps=settings.fine_tuning_steps,
+            optimizer=pretraining_optimizer(settings, settings.fine_tuning_steps),
+            loss=loss,
+            corruption=_noise(settings),
+        )
+        result.append(stage)
+    return result
+
+
+def pretraining_optimizer(settings: Settings, n_steps: int) -> optax.GradientTransformation:
+    """The optimiser of one pretraining stage of `n_steps`."""
+    rate = settings.learning_rate
+    if settings.optimizer == "sgd" and settings.learning_rate_schedule == "step":
+        return pretraining.paper_optimizer(
+            rate, settings.momentum, settings.decay_every, settings.bias_factor
+        )
+    schedule = {
+        "constant": optax.constant_schedule(rate),
+        "step": optax.exponential_decay(rate, settings.decay_every, 0.1, staircase=True),
+        "cosine": optax.cosine_decay_schedule(rate, n_steps),
+    }[settings.learning_rate_schedule]
+    return optax.adam(schedule) if settings.optimizer == "adam" else optax.sgd(schedule, settings.momentum)
+
+
+def clustering_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """The optimiser of the clustering phase."""
+    if settings.cluster_optimizer == "adam":
+        return optax.adam(settings.cluster_learning_rate)
+    return clustering.paper_optimizer(settings.cluster_learning_rate, settings.cluster_momentum)
+
+
+def _noise(settings: Settings) -> Corruption | None:
+    if settings.noise == 0:
+        return None
+    # Only samples that were scaled to [0, 1] have bounds to clip to.
+    low, high = (0.0, 1.0) if settings.scaling == "unit" else (None, None)
+    return partial(corruption.gaussian_noise, standard_deviation=settings.noise, minimum=low, maximum=high)

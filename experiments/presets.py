@@ -1,0 +1,24 @@
+"""Named sets of settings: what each one changes from the DEC paper's."""
+
+from types import MappingProxyType
+from typing import Any
+
+# Weights that start larger than N(0, 0.01²) need no layer-wise pretraining: the whole stack is trained at once.
+_JOINT = {
+    "weight_init": "glorot",
+    "layer_wise_steps": 0,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "learning_rate_schedule": "cosine",
+}
+
+PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+    {
+        "demo": _JOINT | {"fine_tuning_steps": 1000, "max_steps": 2000},
+        "fast": _JOINT | {"fine_tuning_steps": 6000, "max_steps": 5000},
+        "paper": {},
+    }
+)
+
+# How many clusters a named data set is divided into by those who made it; a file of the user's own needs --n-clusters.
+N_CLUSTERS = MappingProxyType({"digits": 10, "mnist": 10, "mnist-test": 10, "fashion_mnist": 10})

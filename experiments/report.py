@@ -1,0 +1,151 @@
+"""What a finished trial leaves behind: a table on the screen, and a folder of results and pictures."""
+
+import csv
+import json
+import platform
+import subprocess
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dec_jax import metrics
+from dec_jax.checkpoints import save_model
+from dec_jax.data.atomic import atomic_write
+from experiments import pictures
+from experiments.trial import Trial
+
+METHODS = {
+    "kmeans": "k-means on the input",
+    "autoencoder_kmeans": "k-means on the embedding",
+    "final": "DEC",
+}
+PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
+HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
+RESULT_FILE = "result.json"
+
+
+def summarize(trial: Trial) -> dict[str, Any]:
+    """The content of `result.json`."""
+    n, d = trial.data.x.shape
+    device = jax.devices()[0]
+    return {
+        "settings": vars(trial.settings),
+        "data": {"name": trial.data.name, "n_samples": n, "n_features": d},
+        **{method: _scores(trial, method) for method in METHODS},
+        "seconds": trial.seconds,
+        "steps": trial.steps,
+        "stop_reason": trial.stop_reason,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "git_commit": git_commit(),
+    }
+
+
+def _scores(trial: Trial, method: str) -> dict[str, Any]:
+    labels = trial.labels[method]
+    sizes = np.bincount(labels, minlength=trial.settings.n_clusters).tolist()
+    if trial.data.y is None:
+        return {"acc": None, "nmi": None, "ari": None, "cluster_sizes": sizes}
+    return metrics.scores(trial.data.y, labels) | {"cluster_sizes": sizes}
+
+
+def git_commit() -> str | None:
+    """Commit of the code that runs, with "-dirty" where it was changed since; None outside a git checkout."""
+    git = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def print_table(result: Mapping[str, Any], console: Console) -> None:
+    """Prints the three methods' scores, where there are labels, and the seconds that each one took in all."""
+    seconds = result["seconds"]
+    totals = {"kmeans": seconds["kmeans"]}
+    totals["autoencoder_kmeans"] = seconds["pretraining"] + seconds["autoencoder_kmeans"]
+    totals["final"] = totals["autoencoder_kmeans"] + seconds["clustering"]
+    data = result["data"]
+    title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
+    table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
+    for method, name in METHODS.items():
+        scores = (result[method][score] for score in ("acc", "nmi", "ari"))
+        cells = ("–" if score is None else f"{score:.4f}" for score in scores)
+        table.add_row(name, *cells, f"{totals[method]:.1f}")
+    console.print(table)
+    phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
+    console.print(f"phases: {phases}", highlight=False)
+    console.print(
+        f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}", highlight=False
+    )
+
+
+def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:
+    """Writes the model, the pictures and the tables, each whole or not at all; `result.json` comes last.
+
+    Raises:
+        OSError: the folder cannot be written; files of a previous run stay as they were.
+    """
+    save_model(folder / "model", trial.trained)
+    with atomic_write(folder / "assignments.npz") as file:
+        np.savez_compressed(file, labels=trial.labels["final"], q=trial.q, z=trial.z)
+    _write_history(folder / "history.csv", trial.history)
+    _draw(folder, trial)
+    with atomic_write(folder / RESULT_FILE, "w") as file:
+        json.dump(result, file, indent=2)
+        file.write("\n")
+
+
+def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_write(path, "w") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _draw(folder: Path, trial: Trial) -> None:
+    shape = trial.data.image_shape
+    title = f"{trial.data.name}: embedding after clustering, {trial.settings.n_clusters} clusters"
+    draw = {
+        "loss_curves.png": partial(pictures.loss_curves, history=trial.history),
+        "embedding.png": partial(
+            pictures.embedding_2d,
+            z=trial.z,
+            labels=trial.labels["final"],
+            title=title,
+            seed=trial.settings.seed,
+            centroids=np.asarray(trial.trained.centroids),
+        ),
+        "top_samples.png": partial(pictures.top_samples, x=trial.data.x, q=trial.q, image_shape=shape),
+        "reconstructions.png": partial(
+            pictures.reconstructions,
+            x=trial.reconstructions[0],
+            x_hat=trial.reconstructions[1],
+            image_shape=shape,
+        ),
+    }
+    if trial.data.y is not None:
+        matched = metrics.matched_confusion(trial.data.y, trial.labels["final"])
+        names = trial.data.class_names
+        draw["confusion.png"] = partial(pictures.confusion, confusion=matched, class_names=names)
+    try:
+        for name, picture in draw.items():
+            picture(folder / name)
+    except ImportError as error:
+        warnings.warn(f"no pictures were drawn: {error}", stacklevel=2)

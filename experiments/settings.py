@@ -1,0 +1,181 @@
+"""Every setting of a run as one value, read from KEY=VALUE words and checked before any work starts."""
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, get_args
+
+from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
+from dec_jax.data import RULES
+from dec_jax.losses import RECONSTRUCTION_LOSSES
+from dec_jax.validation import check_choice, check_integer, check_number
+
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "step", "cosine")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one run. The defaults are the DEC paper's; see `HELP` for what each one means."""
+
+    data: str = "digits"
+    labels: str | None = None
+    n_clusters: int | None = None
+    preset: str = "paper"
+    seed: int = 0
+    scaling: str = "auto"
+
+    hidden: tuple[int, ...] = (500, 500, 2000)
+    bottleneck: int = 10
+    activation: str = "relu"
+    embedding_activation: str = "linear"
+    reconstruction_activation: str = "linear"
+    weight_init: str = "normal"
+
+    loss: str = "half_squared"
+    batch_size: int = 256
+    layer_wise_steps: int = 50_000
+    dropout: float = 0.2
+    input_dropout: float | None = None
+    fine_tuning_steps: int = 100_000
+    noise: float = 0.0
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    learning_rate_schedule: str = "step"
+    decay_every: int = 20_000
+    momentum: float = 0.9
+    bias_factor: float = 1.0
+
+    kmeans_restarts: int = 20
+    cluster_optimizer: str = "sgd"
+    cluster_learning_rate: float = 0.01
+    cluster_momentum: float = 0.9
+    alpha: float = 1.0
+    update_interval: int | None = None
+    tolerance: float = 0.001
+    max_steps: int = 100_000
+    train_encoder: bool = True
+
+    def __post_init__(self) -> None:
+        for name, check in CHECKS.items():
+            if getattr(self, name) is not None:
+                check(name, getattr(self, name))
+        for i, size in enumerate(self.hidden):
+            check_integer(f"hidden[{i}]", size, 1)
+        if self.layer_wise_steps + self.fine_tuning_steps == 0:
+            raise ValueError(
+                "layer_wise_steps and fine_tuning_steps must not both be 0: nothing would be trained"
+            )
+
+
+HELP = {
+    "scaling": f"how features are scaled: auto, {', '.join(RULES)}",
+    "hidden": "sizes of the layers between input and embedding, e.g. 500,500,2000; none for no layer",
+    "bottleneck": "dimensions of the embedding",
+    "activation": f"of every layer but two: {', '.join(ACTIVATIONS)}",
+    "embedding_activation": "of the embedding",
+    "reconstruction_activation": "of the reconstruction",
+    "weight_init": f"initial weights: {', '.join(INITIALIZERS)} (normal is N(0, 0.01²))",
+    "loss": f"of the reconstruction: {', '.join(RECONSTRUCTION_LOSSES)}",
+    "batch_size": "samples in a batch; n where there are fewer",
+    "layer_wise_steps": "steps of denoising pretraining a layer; 0 leaves it out",
+    "dropout": "rate in layer-wise pretraining",
+    "input_dropout": "rate on the raw input; none for the same as dropout (the release has 0)",
+    "fine_tuning_steps": "steps of training the whole autoencoder; 0 leaves it out",
+    "noise": "standard deviation of Gaussian noise on the input of fine-tuning",
+    "optimizer": f"of pretraining: {', '.join(OPTIMIZERS)}",
+    "learning_rate": "of pretraining, at its first step",
+    "learning_rate_schedule": f"of pretraining: {', '.join(SCHEDULES)}",
+    "decay_every": "steps between two divisions by 10 in the schedule step",
+    "momentum": "of sgd in pretraining",
+    "bias_factor": "learning rate of biases relative to weights in the schedule step (the release has 2)",
+    "kmeans_restarts": "restarts of k-means, the smallest inertia wins",
+    "cluster_optimizer": f"of clustering: {', '.join(OPTIMIZERS)}",
+    "cluster_learning_rate": "of clustering, constant",
+    "cluster_momentum": "of sgd in clustering",
+    "alpha": "degrees of freedom of the soft assignment",
+    "update_interval": "steps between two target distributions; none for 0.585 epochs, at least 20 steps",
+    "tolerance": "clustering stops when fewer than this fraction of samples change their cluster",
+    "max_steps": "clustering stops here at the latest",
+    "train_encoder": "false is DEC without back-propagation: only the centroids move",
+}
+
+_rate = partial(check_number, minimum=0, maximum=0.999)
+_positive = partial(check_number, minimum=0, exclusive=True)
+_count = partial(check_integer, minimum=0)
+_size = partial(check_integer, minimum=1)
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "n_clusters": partial(check_integer, minimum=2),
+    "seed": partial(check_integer, minimum=0, maximum=2**32 - 1),
+    "scaling": partial(check_choice, choices=("auto", *RULES)),
+    "bottleneck": _size,
+    "activation": partial(check_choice, choices=ACTIVATIONS),
+    "embedding_activation": partial(check_choice, choices=ACTIVATIONS),
+    "reconstruction_activation": partial(check_choice, choices=ACTIVATIONS),
+    "weight_init": partial(check_choice, choices=INITIALIZERS),
+    "loss": partial(check_choice, choices=RECONSTRUCTION_LOSSES),
+    "batch_size": _size,
+    "layer_wise_steps": _count,
+    "dropout": _rate,
+    "input_dropout": _rate,
+    "fine_tuning_steps": _count,
+    "noise": partial(check_number, minimum=0),
+    "optimizer": partial(check_choice, choices=OPTIMIZERS),
+    "learning_rate": _positive,
+    "learning_rate_schedule": partial(check_choice, choices=SCHEDULES),
+    "decay_every": _size,
+    "momentum": _rate,
+    "bias_factor": _positive,
+    "kmeans_restarts": _size,
+    "cluster_optimizer": partial(check_choice, choices=OPTIMIZERS),
+    "cluster_learning_rate": _positive,
+    "cluster_momentum": _rate,
+    "alpha": _positive,
+    "update_interval": _size,
+    "tolerance": partial(check_number, minimum=0, maximum=1),
+    "max_steps": _size,
+}
+
+
+def parse(words: Iterable[str]) -> dict[str, Any]:
+    """Turns KEY=VALUE words into values of the settings' types.
+
+    Raises:
+        ValueError: a word has no "=", its key is unknown (names near matches) or its value has another type.
+    """
+    types_by_name = {field.name: field.type for field in fields(Settings) if field.name in HELP}
+    values = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=VALUE, got {word!r}")
+        check_choice("setting", name, types_by_name)
+        values[name] = _parse_value(name, text, types_by_name[name])
+    return values
+
+
+def _parse_value(name: str, text: str, kind: Any) -> Any:
+    kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if text.lower() in ("none", "auto") and types.NoneType in kinds:
+        return None
+    kind = kinds[0]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text.replace("_", ""))
+        if kind is str:
+            return text
+        return () if text.lower() in ("", "none") else tuple(int(size) for size in text.split(","))
+    except (KeyError, ValueError):
+        accepted = {bool: "true or false", int: "an integer", float: "a number"}.get(
+            kind, "integers like 500,500"
+        )
+        raise ValueError(f"{name} must be {accepted}, got {text!r}") from None
+
+
+def combine(preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
+    """Settings of a preset with the user's own values on top."""
+    return replace(Settings(**preset), **overrides)

@@ -1,0 +1,251 @@
+"""One trial: settings and data in; a trained model with its assignments, history and figures out."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from sklearn.cluster import KMeans
+
+from dec_jax import autoencoder, clustering, metrics, pretraining
+from dec_jax.autoencoder import Autoencoder, Params
+from dec_jax.clustering import ClusteringInfo, ClusteringState
+from dec_jax.data import Dataset, Scaling, apply_scaling, fit_scaling
+from dec_jax.pretraining import PretrainingInfo, PretrainingState
+from dec_jax.samples import Samples, take_rows, to_device
+from dec_jax.trained_model import TrainedModel
+from experiments import plan
+from experiments.journal import Journal
+from experiments.progress import PhaseProgress
+from experiments.settings import Settings
+
+Row = dict[str, Any]
+N_RECONSTRUCTIONS = 10
+
+
+class Keys(NamedTuple):
+    """The PRNG keys of a trial, one for each thing that is random."""
+
+    params: jax.Array
+    pretraining: jax.Array
+    kmeans: jax.Array
+    clustering: jax.Array
+
+
+@dataclass
+class Trial:
+    """A trial and what it has found out so far; `run` fills it in, phase by phase.
+
+    Attributes:
+        settings: from `plan.resolve`.
+        data: what is clustered; its labels are read for scores alone.
+        journal: where work in progress is kept.
+        progress: where it is shown.
+        scaling: of the samples.
+        samples: (n, d) scaled samples on the host.
+        reconstructions: the first few samples and their reconstructions after pretraining, each (10, d).
+        trained: the trained model.
+        labels: clusters (n,) int32 by method: "kmeans", "autoencoder_kmeans" and "final".
+        z: (n, m) embedding.
+        q: (n, k) soft assignment.
+        history: rows with phase, step, loss and, in clustering, label change and scores.
+        seconds: by phase.
+        steps: updates of the clustering phase.
+        stop_reason: why clustering stopped.
+    """
+
+    settings: Settings
+    data: Dataset
+    journal: Journal
+    progress: PhaseProgress
+    scaling: Scaling = field(init=False)
+    samples: Any = field(init=False)
+    reconstructions: tuple[np.ndarray, np.ndarray] = field(init=False)
+    trained: TrainedModel = field(init=False)
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+    z: np.ndarray = field(init=False)
+    q: np.ndarray = field(init=False)
+    history: list[Row] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    stop_reason: str = ""
+
+
+def run(trial: Trial) -> Trial:
+    """Runs k-means on the input, pretraining, k-means on the embedding, and the clustering phase.
+
+    Raises:
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    settings = trial.settings
+    keys = Keys(*jax.random.split(jax.random.key(settings.seed), len(Keys._fields)))
+    model = plan.network(settings, trial.data.x.shape[1])
+    trial.scaling = fit_scaling(settings.scaling, trial.data.x)
+    trial.samples = apply_scaling(trial.scaling, trial.data.x)
+    _input_kmeans(trial)
+    x = to_device(trial.samples)
+    params = _pretrain(trial, model, keys, x)
+    trial.reconstructions = _reconstruct(settings, model, params, x)
+    state = _cluster(trial, model, params, keys, x)
+    trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, settings.alpha)
+    trial.trained = trained
+    trial.labels["final"] = np.asarray(state.labels)
+    trial.z = np.asarray(clustering.embed(model, trained.params, x))
+    q = clustering.soft_assignments(model, trained.params, state.centroids, x, settings.alpha)
+    trial.q = np.asarray(q)
+    return trial
+
+
+@contextmanager
+def _timed(trial: Trial, phase: str, before: float = 0.0) -> Iterator[Callable[[], float]]:
+    """Notes the seconds of a phase, those before an interruption included; yields a function that tells them."""
+    began = time.perf_counter()
+
+    def seconds() -> float:
+        return before + time.perf_counter() - began
+
+    yield seconds
+    trial.seconds[phase] = seconds()
+
+
+def _input_kmeans(trial: Trial) -> None:
+    """k-means on the scaled input, the best of several restarts: what the paper compares with first."""
+    settings, journal = trial.settings, trial.journal
+    best, saved = journal.load("kmeans") or ({"inertia": np.inf}, {"done": 0, "seconds": 0.0})
+    trial.progress.start("k-means on the input", settings.kmeans_restarts, saved["done"])
+    with _timed(trial, "kmeans", saved["seconds"]) as seconds:
+        for done in range(saved["done"] + 1, settings.kmeans_restarts + 1):
+            seed = np.random.SeedSequence([settings.seed, done]).generate_state(1)[0]
+            found = KMeans(settings.n_clusters, n_init=1, random_state=int(seed)).fit(trial.samples)
+            if found.inertia_ < best["inertia"]:
+                best = {"inertia": np.float64(found.inertia_), "labels": found.labels_}
+            if journal.is_due() or done == settings.kmeans_restarts:
+                journal.save("kmeans", best, {"done": done, "seconds": seconds()})
+            trial.progress.advance(done, inertia=float(best["inertia"]))
+    trial.labels["kmeans"] = np.asarray(best["labels"], np.int32)
+    trial.progress.finish()
+
+
+def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Params:
+    """Parameters of the trained autoencoder."""
+    stages = plan.stages(trial.settings, model)
+    params = autoencoder.init(keys.params, model, x.shape[1])
+    state, saved = _resume_pretraining(trial.journal, stages, params)
+    trial.history += saved["history"]
+
+    def on_window(state: PretrainingState, info: PretrainingInfo) -> None:
+        trial.history.append({"phase": info.stage.name, "step": info.step, "loss": info.loss})
+        trial.progress.follow(info.stage.name, info.stage.n_steps, info.step, loss=info.loss)
+        if trial.journal.is_due():
+            save(state)
+
+    def save(state: PretrainingState) -> None:
+        metadata = {"stage": state.stage, "history": trial.history, "seconds": seconds()}
+        trial.journal.save("pretraining", state._replace(stage=()), metadata)
+
+    with _timed(trial, "pretraining", saved["seconds"]) as seconds:
+        finished = state.stage == len(stages)
+        batch_size = trial.settings.batch_size
+        params, _ = pretraining.pretrain(
+            keys.pretraining, stages, state, x, batch_size=batch_size, on_window=on_window
+        )
+        if not finished:
+            save(pretraining.init(stages, params, len(stages)))
+    return params
+
+
+def _resume_pretraining(journal: Journal, stages: list, params: Params) -> tuple[PretrainingState, Row]:
+    """Where pretraining goes on, and the history and seconds up to there."""
+    found = journal.load("pretraining")
+    if found is None:
+        return pretraining.init(stages, params), {"history": [], "seconds": 0.0}
+    saved = found[1]
+    template = pretraining.init(stages, params, saved["stage"])._replace(stage=())
+    state, _ = journal.load("pretraining", template)
+    return jax.tree.map(jnp.asarray, state)._replace(stage=saved["stage"]), saved
+
+
+def _reconstruct(
+    settings: Settings, model: Autoencoder, params: Params, x: Samples
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = take_rows(x, jnp.linspace(0, x.shape[0] - 1, N_RECONSTRUCTIONS).astype(jnp.int32))
+    reconstruction = autoencoder.reconstruct(model, params, rows)
+    if settings.loss == "bce_logits":
+        reconstruction = jax.nn.sigmoid(reconstruction)
+    return np.asarray(rows), np.asarray(reconstruction)
+
+
+def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Samples) -> ClusteringState:
+    """The state at the end of the clustering phase."""
+    settings, journal = trial.settings, trial.journal
+    if not settings.train_encoder:
+        model, params, x = clustering.freeze_encoder(model, params, x)
+    optimizer = plan.clustering_optimizer(settings)
+    trial.progress.start("k-means on embedding", 1)
+    with _timed(trial, "autoencoder_kmeans"):
+        state = clustering.init(
+            keys.kmeans,
+            model,
+            params,
+            x,
+            settings.n_clusters,
+            optimizer=optimizer,
+            alpha=settings.alpha,
+            n_restarts=settings.kmeans_restarts,
+        )
+        trial.labels["autoencoder_kmeans"] = np.array(state.labels)
+    trial.progress.finish()
+
+    state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0})
+    rows: list[Row] = saved["history"]
+    trial.progress.start("clustering", settings.max_steps, int(state.step))
+
+    def on_refresh(state: ClusteringState, info: ClusteringInfo) -> None:
+        rows.append(_clustering_row(state, info, trial.data.y))
+        trial.progress.advance(rows[-1]["step"], loss=info.loss, label_change=info.label_change)
+        if journal.is_due():
+            journal.save("clustering", state, {"history": rows, "seconds": seconds()})
+
+    with _timed(trial, "clustering", saved["seconds"]) as seconds:
+        # A run that died between its last refresh and its result has nothing left to do.
+        finished = bool(rows) and rows[-1]["label_change"] < settings.tolerance
+        fit = clustering.fit(
+            keys.clustering,
+            model,
+            jax.tree.map(jnp.asarray, state),
+            x,
+            optimizer=optimizer,
+            alpha=settings.alpha,
+            batch_size=settings.batch_size,
+            update_interval=settings.update_interval,
+            tolerance=settings.tolerance,
+            max_steps=int(state.step) if finished else settings.max_steps,
+            on_refresh=on_refresh,
+        )
+    trial.history += rows
+    trial.steps = int(fit.state.step)
+    trial.stop_reason = "tolerance" if finished else fit.stop_reason
+    trial.progress.finish(f"{trial.steps:,} steps, stopped by {trial.stop_reason}")
+    return fit.state
+
+
+def _clustering_row(state: ClusteringState, info: ClusteringInfo, y: np.ndarray | None) -> Row:
+    row: Row = {"phase": "clustering", "step": int(state.step), **info._asdict()}
+    row["smallest_cluster"] = int(info.smallest_cluster)
+    return row if y is None else row | metrics.scores(y, np.asarray(state.labels))
+
+
+def fingerprint(data: Dataset) -> str:
+    """SHA-256 of the samples, by which an unfinished run knows its data again."""
+    x = data.x
+    parts = (x.data, x.indices, x.indptr) if scipy.sparse.issparse(x) else (x,)
+    digest = hashlib.sha256(f"{x.shape} {x.dtype}".encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
