@@ -78,9 +78,7 @@ class Autoencoder(nn.Module):
 
     def decode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one decoder layer: (…, dims[layer + 1]) to (…, dims[layer])."""
-        return ACTIVATIONS[self.activation if layer else self.reconstruction_activation](
-            self.decoder[layer](h)
-        )
+        return ACTIVATIONS[self.activation if layer else self.reconstruction_activation](self.decoder[layer](h))
 
     def encode(self, x: jax.Array) -> jax.Array:
         """Embedding z = f_θ(x): (…, d) to (…, m)."""

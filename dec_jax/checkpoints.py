@@ -160,9 +160,7 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
         with ocp.StandardCheckpointer() as checkpointer:
             return dict(checkpointer.restore(folder / ARRAYS_FOLDER))
     except Exception as error:  # the reader has no error type of its own for damaged files
-        raise ValueError(
-            f"{folder} is damaged: its arrays cannot be read ({type(error).__name__})"
-        ) from error
+        raise ValueError(f"{folder} is damaged: its arrays cannot be read ({type(error).__name__})") from error
 
 
 def _replace(new: Path, folder: Path) -> None:

@@ -145,9 +145,7 @@ def soft_assignments(
     return jnp.exp(_log_q(model, params, centroids, x, alpha))
 
 
-def _log_q(
-    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array
-) -> jax.Array:
+def _log_q(model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array) -> jax.Array:
     def chunk(rows: jax.Array) -> jax.Array:
         return log_soft_assignment(autoencoder.encode(model, params, rows), centroids, alpha)
 

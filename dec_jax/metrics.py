@@ -45,9 +45,7 @@ def matched_confusion(labels_true: Any, labels_pred: Any) -> Confusion:
     classes, row = np.unique(labels_true, return_inverse=True)
     clusters, column = np.unique(labels_pred, return_inverse=True)
     shape = (len(classes), len(clusters))
-    matrix = np.bincount(np.ravel_multi_index((row, column), shape), minlength=shape[0] * shape[1]).reshape(
-        shape
-    )
+    matrix = np.bincount(np.ravel_multi_index((row, column), shape), minlength=shape[0] * shape[1]).reshape(shape)
 
     matched_rows, matched_columns = linear_sum_assignment(matrix, maximize=True)
     by_size = np.argsort(-matrix.sum(axis=0), kind="stable")
@@ -79,9 +77,7 @@ def nmi(labels_true: Any, labels_pred: Any) -> float:
         labels_true: (n,), integers, the class of each sample.
         labels_pred: (n,), integers, its cluster.
     """
-    return float(
-        normalized_mutual_info_score(*_check_pair(labels_true, labels_pred), average_method="arithmetic")
-    )
+    return float(normalized_mutual_info_score(*_check_pair(labels_true, labels_pred), average_method="arithmetic"))
 
 
 def ari(labels_true: Any, labels_pred: Any) -> float:

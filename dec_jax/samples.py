@@ -109,9 +109,7 @@ def sum_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int =
     return jax.lax.scan(add, total, starts)[0]
 
 
-def batch_indices(
-    key: jax.Array, step: jax.Array, n_samples: int, batch_size: int, n_steps: int
-) -> jax.Array:
+def batch_indices(key: jax.Array, step: jax.Array, n_samples: int, batch_size: int, n_steps: int) -> jax.Array:
     """Rows of the batches of steps `step` … `step + n_steps − 1` in an endless stream of permutations.
 
     The stream is one random permutation of all samples after the other; step s reads its positions s·batch_size

@@ -54,9 +54,7 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
 
 def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
     """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
-    assign = partial(
-        clustering.soft_assignments, trained.model, trained.params, trained.centroids, alpha=trained.alpha
-    )
+    assign = partial(clustering.soft_assignments, trained.model, trained.params, trained.centroids, alpha=trained.alpha)
     return _in_chunks(assign, trained, x)
 
 

@@ -115,9 +115,7 @@ def _check_varies(x: Any, values: np.ndarray, name: str) -> None:
     else:
         constant = values.min() == values.max()
     if constant:
-        raise ValueError(
-            f"{name} must not be constant, got the same value in all of its {x.shape[0]} samples"
-        )
+        raise ValueError(f"{name} must not be constant, got the same value in all of its {x.shape[0]} samples")
 
 
 def check_labels(y: Any, n_samples: int, name: str = "labels") -> np.ndarray:

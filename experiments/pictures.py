@@ -146,9 +146,7 @@ def top_samples(path: Path, x: Any, q: Any, *, image_shape: tuple[int, ...] | No
     _save(figure, path)
 
 
-def reconstructions(
-    path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, ...] | None, n: int = 10
-) -> None:
+def reconstructions(path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, ...] | None, n: int = 10) -> None:
     """Draws originals above their reconstructions, or where they are no images the profiles of both.
 
     Args:
@@ -172,9 +170,7 @@ def reconstructions(
     _save(figure, path)
 
 
-def confusion(
-    path: Path, confusion: Confusion, class_names: Sequence[str] | Mapping[int, str] | None = None
-) -> None:
+def confusion(path: Path, confusion: Confusion, class_names: Sequence[str] | Mapping[int, str] | None = None) -> None:
     """Draws the matched confusion matrix: counts in the cells, coloured by their share of the class.
 
     Args:
@@ -392,9 +388,7 @@ def _draw_reconstructed_profiles(both: np.ndarray) -> "Figure":
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax, original, reconstruction in zip(axes, *both, strict=False):
         ax.stairs(original, fill=True, color=GREY, label="original")
-        ax.stairs(
-            reconstruction, color=_colours([0])[0], linewidth=1.2, baseline=None, label="reconstruction"
-        )
+        ax.stairs(reconstruction, color=_colours([0])[0], linewidth=1.2, baseline=None, label="reconstruction")
     for ax in axes:
         _tidy(ax)
         ax.set_visible(ax.has_data())

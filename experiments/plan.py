@@ -21,17 +21,13 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     """
     n = data.x.shape[0]
     if settings.n_clusters is None:
-        raise ValueError(
-            "n_clusters is missing: a file does not say how many clusters to look for (--n-clusters K)"
-        )
+        raise ValueError("n_clusters is missing: a file does not say how many clusters to look for (--n-clusters K)")
     check_integer("n_clusters", settings.n_clusters, 2, n, why="the number of samples")
     batch_size = min(settings.batch_size, n)
     interval = settings.update_interval or clustering.default_update_interval(n, batch_size)
     scaling = default_rule(data) if settings.scaling == "auto" else settings.scaling
     if settings.loss.startswith("bce") and scaling != "unit":
-        raise ValueError(
-            f"loss {settings.loss!r} needs samples in [0, 1] (scaling=unit), got scaling={scaling}"
-        )
+        raise ValueError(f"loss {settings.loss!r} needs samples in [0, 1] (scaling=unit), got scaling={scaling}")
     values = {"batch_size": batch_size, "update_interval": interval, "scaling": scaling}
     return Settings(**(vars(settings) | values))
 
@@ -76,9 +72,7 @@ def pretraining_optimizer(settings: Settings, n_steps: int) -> optax.GradientTra
     """The optimiser of one pretraining stage of `n_steps`."""
     rate = settings.learning_rate
     if settings.optimizer == "sgd" and settings.learning_rate_schedule == "step":
-        return pretraining.paper_optimizer(
-            rate, settings.momentum, settings.decay_every, settings.bias_factor
-        )
+        return pretraining.paper_optimizer(rate, settings.momentum, settings.decay_every, settings.bias_factor)
     schedule = {
         "constant": optax.constant_schedule(rate),
         "step": optax.exponential_decay(rate, settings.decay_every, 0.1, staircase=True),

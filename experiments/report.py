@@ -91,9 +91,7 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
     console.print(f"phases: {phases}", highlight=False)
-    console.print(
-        f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}", highlight=False
-    )
+    console.print(f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}", highlight=False)
 
 
 def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:

@@ -34,23 +34,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = ", ".join(data.NAMES)
-    cli.add_argument(
-        "--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a .npy, .npz or .csv file"
-    )
+    cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a .npy, .npz or .csv file")
     cli.add_argument("--labels", metavar="FILE", help="one label per sample, used for scores only")
     cli.add_argument("--n-clusters", type=int, metavar="K", help="number of clusters; a file needs it")
     cli.add_argument("--preset", default="fast", metavar="NAME", help=f"{', '.join(PRESETS)} (default: fast)")
     cli.add_argument("--bottleneck", type=int, metavar="M", help="dimensions of the embedding (default: 10)")
-    cli.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="fixes the run to the last bit (default: 0)"
-    )
+    cli.add_argument("--seed", type=int, default=0, metavar="S", help="fixes the run to the last bit (default: 0)")
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATA-PRESET-seedS")
-    cli.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting"
-    )
-    cli.add_argument(
-        "--data-dir", metavar="DIR", help="folder of data prepared by TFDS (default: TFDS_DATA_DIR)"
-    )
+    cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting")
+    cli.add_argument("--data-dir", metavar="DIR", help="folder of data prepared by TFDS (default: TFDS_DATA_DIR)")
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
     return cli
 

@@ -64,9 +64,7 @@ class Settings:
         for i, size in enumerate(self.hidden):
             check_integer(f"hidden[{i}]", size, 1)
         if self.layer_wise_steps + self.fine_tuning_steps == 0:
-            raise ValueError(
-                "layer_wise_steps and fine_tuning_steps must not both be 0: nothing would be trained"
-            )
+            raise ValueError("layer_wise_steps and fine_tuning_steps must not both be 0: nothing would be trained")
 
 
 HELP = {
@@ -170,9 +168,7 @@ def _parse_value(name: str, text: str, kind: Any) -> Any:
             return text
         return () if text.lower() in ("", "none") else tuple(int(size) for size in text.split(","))
     except (KeyError, ValueError):
-        accepted = {bool: "true or false", int: "an integer", float: "a number"}.get(
-            kind, "integers like 500,500"
-        )
+        accepted = {bool: "true or false", int: "an integer", float: "a number"}.get(kind, "integers like 500,500")
         raise ValueError(f"{name} must be {accepted}, got {text!r}") from None
 
 

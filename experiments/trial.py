@@ -152,9 +152,7 @@ def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Param
     with _timed(trial, "pretraining", saved["seconds"]) as seconds:
         finished = state.stage == len(stages)
         batch_size = trial.settings.batch_size
-        params, _ = pretraining.pretrain(
-            keys.pretraining, stages, state, x, batch_size=batch_size, on_window=on_window
-        )
+        params, _ = pretraining.pretrain(keys.pretraining, stages, state, x, batch_size=batch_size, on_window=on_window)
         if not finished:
             save(pretraining.init(stages, params, len(stages)))
     return params
@@ -171,9 +169,7 @@ def _resume_pretraining(journal: Journal, stages: list, params: Params) -> tuple
     return jax.tree.map(jnp.asarray, state)._replace(stage=saved["stage"]), saved
 
 
-def _reconstruct(
-    settings: Settings, model: Autoencoder, params: Params, x: Samples
-) -> tuple[np.ndarray, np.ndarray]:
+def _reconstruct(settings: Settings, model: Autoencoder, params: Params, x: Samples) -> tuple[np.ndarray, np.ndarray]:
     rows = take_rows(x, jnp.linspace(0, x.shape[0] - 1, N_RECONSTRUCTIONS).astype(jnp.int32))
     reconstruction = autoencoder.reconstruct(model, params, rows)
     if settings.loss == "bce_logits":

@@ -115,8 +115,7 @@ def _pick(path: Path, arrays: dict[str, np.ndarray], keys: Sequence[str]) -> str
     if known or len(arrays) == 1:
         return known[0] if known else next(iter(arrays))
     raise ValueError(
-        f"{path} must hold one array, or one named {' or '.join(keys)}, "
-        f"got the arrays {', '.join(arrays) or 'none'}"
+        f"{path} must hold one array, or one named {' or '.join(keys)}, got the arrays {', '.join(arrays) or 'none'}"
     )
 
 

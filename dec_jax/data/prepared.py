@@ -32,9 +32,7 @@ class Pictures(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def load_pictures(
-    name: str, splits: tuple[str, ...], data_dir: str | os.PathLike[str] | None = None
-) -> Pictures:
+def load_pictures(name: str, splits: tuple[str, ...], data_dir: str | os.PathLike[str] | None = None) -> Pictures:
     """Returns the pictures of the splits one after the other, decoded once and cached from then on.
 
     Args:

@@ -88,9 +88,7 @@ def fit_scaling(rule: str, x: Samples) -> Scaling:
     if not scipy.sparse.issparse(x):
         x = np.asarray(x)
     elif rule not in SPARSE_RULES:
-        raise ValueError(
-            f"scaling {rule!r} would make a sparse matrix dense (accepted: {', '.join(SPARSE_RULES)})"
-        )
+        raise ValueError(f"scaling {rule!r} would make a sparse matrix dense (accepted: {', '.join(SPARSE_RULES)})")
     match rule:
         case "pixels":
             return Scaling(rule, scale=0.02)
@@ -121,9 +119,7 @@ def apply_scaling(scaling: Scaling, x: Samples) -> np.ndarray | scipy.sparse.csr
     """
     if scipy.sparse.issparse(x):
         x = scipy.sparse.csr_array(x)
-        scaled = scipy.sparse.csr_array(
-            (_scale_entries(scaling, x), x.indices.copy(), x.indptr.copy()), x.shape
-        )
+        scaled = scipy.sparse.csr_array((_scale_entries(scaling, x), x.indices.copy(), x.indptr.copy()), x.shape)
         _check_scaled(scaling, scaled.data)
         return scaled
     x = np.asarray(x)
@@ -153,9 +149,7 @@ def _scale_entries(scaling: Scaling, x: scipy.sparse.csr_array) -> np.ndarray:
 
 def _check_scaled(scaling: Scaling, values: np.ndarray) -> None:
     if not np.isfinite(values).all():
-        raise ValueError(
-            f"x must be finite in float32 after scaling {scaling.rule!r}, got NaN or too large values"
-        )
+        raise ValueError(f"x must be finite in float32 after scaling {scaling.rule!r}, got NaN or too large values")
 
 
 def _chunks(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

@@ -47,17 +47,13 @@ def write_prepared(data_dir, name="mnist", seed=0, file_format="array_record"):
     for split, size in SIZES.items():
         x = rng.integers(0, 256, (size, 28, 28), np.uint8)
         y = rng.integers(0, 10, size)
-        writer = ArrayRecordWriter(
-            str(folder / f"{name}-{split}.array_record-00000-of-00001"), "group_size:1"
-        )
+        writer = ArrayRecordWriter(str(folder / f"{name}-{split}.array_record-00000-of-00001"), "group_size:1")
         for picture, label in zip(x, y, strict=True):
             writer.write(serialize(picture, label))
         writer.close()
         content[split] = x.reshape(size, -1), y
         template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-        splits.append(
-            {"name": split, "filepathTemplate": template, "numBytes": "1", "shardLengths": [str(size)]}
-        )
+        splits.append({"name": split, "filepathTemplate": template, "numBytes": "1", "shardLengths": [str(size)]})
     info = {"name": name, "version": "3.0.1", "fileFormat": file_format, "splits": splits}
     (folder / "dataset_info.json").write_text(json.dumps(info))
     features = {

@@ -180,9 +180,7 @@ def test_archive_without_a_known_array_lists_what_it_holds(tmp_path):
         read_samples(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize(
-    "text", ["2\n0\n2\n", "class\n2\n0\n2", "2.0\r\n0.0\r\n2.0\r\n\r\n", '\ufeff"2"\n 0\n2']
-)
+@pytest.mark.parametrize("text", ["2\n0\n2\n", "class\n2\n0\n2", "2.0\r\n0.0\r\n2.0\r\n\r\n", '\ufeff"2"\n 0\n2'])
 @pytest.mark.parametrize("suffix", [".csv", ".txt"])
 def test_text_of_numbers(tmp_path, text, suffix):
     labels = read_labels(write(tmp_path / f"y{suffix}", text))
@@ -197,9 +195,7 @@ def test_text_of_names(tmp_path, suffix):
     assert labels.y.tolist() == [1, 0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"), [("1\n\n2\n", "line 2 holds ''"), ("1,5\n2,6\n", "line 1 holds '1,5'")]
-)
+@pytest.mark.parametrize(("text", "problem"), [("1\n\n2\n", "line 2 holds ''"), ("1,5\n2,6\n", "line 1 holds '1,5'")])
 def test_text_with_more_or_less_than_one_label_a_line(tmp_path, text, problem):
     with pytest.raises(ValueError, match="must hold one label a line") as raised:
         read_labels(write(tmp_path / "y.csv", text))

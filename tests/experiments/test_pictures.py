@@ -25,11 +25,7 @@ def samples(n_features):
 
 
 def history(*phases, **extra):
-    return [
-        {"phase": phase, "step": step, "loss": 1 / (1 + step), **extra}
-        for phase in phases
-        for step in (0, 10, 20)
-    ]
+    return [{"phase": phase, "step": step, "loss": 1 / (1 + step), **extra} for phase in phases for step in (0, 10, 20)]
 
 
 def check_picture(path):
@@ -145,9 +141,7 @@ def test_embedding_draws_a_subsample_and_every_label(tmp_path, monkeypatch):
     assert {text.get_text() for text in figure.axes[0].texts} == {"-5", "5", "15", "25"}
 
 
-@pytest.mark.parametrize(
-    "z", [np.zeros((N, 5)), embedding(5)[:2], embedding(5)[:1]], ids=["collapsed", "two", "one"]
-)
+@pytest.mark.parametrize("z", [np.zeros((N, 5)), embedding(5)[:2], embedding(5)[:1]], ids=["collapsed", "two", "one"])
 def test_embedding_without_neighbours(tmp_path, z):
     pictures.embedding_2d(tmp_path / "embedding.png", z, LABELS[: len(z)], title="Embedding")
     check_picture(tmp_path / "embedding.png")
@@ -183,9 +177,7 @@ def test_top_samples_are_those_of_the_highest_q(tmp_path, monkeypatch):
     x = np.arange(5.0)[:, None] * np.ones(4)
     q = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5], [0.9, 0.1]])
     seen = []
-    monkeypatch.setattr(
-        pictures, "_draw_top_profiles", lambda samples, title: seen.append(samples) or Figure()
-    )
+    monkeypatch.setattr(pictures, "_draw_top_profiles", lambda samples, title: seen.append(samples) or Figure())
     pictures.top_samples(tmp_path / "top.png", x, q, image_shape=None, n_top=2)
     assert seen[0][..., 0].tolist() == [[4, 1], [0, 2]]
 
@@ -199,9 +191,7 @@ def test_top_samples_say_when_clusters_are_left_out(tmp_path, monkeypatch):
 def test_heat_map_holds_what_varies(tmp_path, monkeypatch):
     x = np.zeros((N, 300))
     x[:, 100:150] = samples(50) + np.eye(K)[LABELS][:, np.arange(50) % K]
-    figure = drawn(
-        monkeypatch, pictures.top_samples, tmp_path, x, np.eye(K)[LABELS], image_shape=None, n_top=5
-    )
+    figure = drawn(monkeypatch, pictures.top_samples, tmp_path, x, np.eye(K)[LABELS], image_shape=None, n_top=5)
     features = [int(text.get_text()) for text in figure.axes[0].get_xticklabels()]
     assert sorted(features) == list(range(100, 150))
     assert [feature % K for feature in features] == sorted(feature % K for feature in features)
