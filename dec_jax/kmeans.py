@@ -45,8 +45,8 @@ def kmeans(
 ) -> KMeansResult:
     """Best of several runs of k-means (Lloyd 1982) from greedy k-means++ seeds (Arthur and Vassilvitskii 2007).
 
-    A cluster that loses all of its samples restarts at a sample far from every centroid. Besides z and n × restarts
-    distances during the seeding, memory holds chunk_size × n_clusters × n_restarts numbers.
+    A cluster that loses all of its samples restarts at a sample far from every centroid. Besides z, memory holds about
+    chunk_size × 256 numbers, or k × n_restarts where those are more, and n × (2 + ln k) during the seeding.
 
     Args:
         key: PRNG key.
@@ -84,7 +84,8 @@ def _kmeans(
     # A chunk is shared by all restarts: fewer rows where there are more centroids.
     chunk_size = max(1, chunk_size // max(1, n_clusters * n_restarts // 256))
     keys = jax.random.split(key, n_restarts)
-    seeds = jax.vmap(partial(_plus_plus, n_clusters=n_clusters), in_axes=(0, None))(keys, z)
+    # One after the other: side by side, the distances of all restarts would be the largest array of the run.
+    seeds = jax.lax.map(lambda key: _plus_plus(key, z, n_clusters), keys)
     centroids, iterations = _lloyd(z, seeds, tolerance * z.var(axis=0).mean(), max_iterations, chunk_size)
     inertias = sum_rows(lambda rows: jax.vmap(_inertia, in_axes=(None, 0))(rows, centroids), z, chunk_size)
     best = jnp.argmin(inertias)

@@ -184,6 +184,8 @@ def init(stages: Sequence[Stage], params: Params, stage: int = 0) -> Pretraining
     opt_state: Any = ()
     if stage < len(stages):
         opt_state = stages[stage].optimizer.init(stages[stage].loss.trainable(params))
+    # Updates reuse their state's memory, and the caller goes on using the arrays that came in.
+    params = jax.tree.map(jnp.copy, params)
     return PretrainingState(params, opt_state, stage, jnp.int32(0))
 
 
