@@ -33,7 +33,7 @@ class LayerLoss:
 
     model: Autoencoder
     layer: int
-    loss: ReconstructionLoss = losses.half_squared_error
+    loss: ReconstructionLoss = losses.half_mean_squared_error
     input_dropout: float = 0.2
     dropout: float = 0.2
 
@@ -54,7 +54,7 @@ class ReconstructionObjective:
     """Loss of the whole autoencoder; with a corruption (key, x → x̃) it is a denoising one: loss(g(f(x̃)), x)."""
 
     model: nn.Module
-    loss: ReconstructionLoss = losses.half_squared_error
+    loss: ReconstructionLoss = losses.half_mean_squared_error
     corruption: Corruption | None = None
 
     def trainable(self, params: Params) -> Params:
@@ -138,7 +138,7 @@ def layer_wise_stages(
     *,
     n_steps: int = 50_000,
     optimizer: optax.GradientTransformation | None = None,
-    loss: ReconstructionLoss = losses.half_squared_error,
+    loss: ReconstructionLoss = losses.half_mean_squared_error,
     dropout: float = 0.2,
     input_dropout: float | None = None,
 ) -> list[Stage]:
@@ -171,7 +171,7 @@ def fine_tuning_stage(
     *,
     n_steps: int = 100_000,
     optimizer: optax.GradientTransformation | None = None,
-    loss: ReconstructionLoss = losses.half_squared_error,
+    loss: ReconstructionLoss = losses.half_mean_squared_error,
     corruption: Corruption | None = None,
 ) -> Stage:
     """The stage that trains the whole stack together; on its own it is joint pretraining from scratch."""

@@ -5,6 +5,7 @@ from typing import Any
 
 # Weights that start larger than N(0, 0.01²) need no layer-wise pretraining: the whole stack is trained at once.
 _JOINT = {
+    "loss": "half_squared",
     "weight_init": "glorot",
     "layer_wise_steps": 0,
     "optimizer": "adam",

@@ -33,7 +33,7 @@ class Settings:
     reconstruction_activation: str = "linear"
     weight_init: str = "normal"
 
-    loss: str = "half_squared"
+    loss: str = "half_mse"
     batch_size: int = 256
     layer_wise_steps: int = 50_000
     dropout: float = 0.2

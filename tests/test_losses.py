@@ -76,6 +76,7 @@ class TestAgainstFloat64(chex.TestCase):
         expected = {
             "mse": np.mean((y - t) ** 2),
             "mae": np.mean(np.abs(y - t)),
+            "half_mse": 0.5 * np.mean((y - t) ** 2),
             "half_squared": 0.5 * np.mean(np.sum((y - t) ** 2, axis=1)),
             "bce": -np.mean(t * np.log(y) + (1 - t) * np.log(1 - y)),
         }
