@@ -16,7 +16,7 @@ _JOINT = {
 PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "demo": _JOINT | {"fine_tuning_steps": 1000, "max_steps": 2000},
-        "fast": _JOINT | {"fine_tuning_steps": 6000, "max_steps": 5000},
+        "fast": _JOINT | {"fine_tuning_steps": 6000, "max_steps": 3200},
         "paper": {},
     }
 )
