@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint peers clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.run --data digits --preset demo --out runs/demo --overwrite
@@ -18,8 +18,16 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+# What benchmarks.peers compares with, in an environment of its own.
+peers: .venv-peers/.installed
+
+.venv-peers/.installed: benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-peers runs
 
 # The versions in constraints.txt are the ones that the results in the README were measured with.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,10 +1,12 @@
 """Folders that hold arrays and what belongs to them: written whole or not at all, checked before they are used."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,6 @@ def save_tree(folder: str | os.PathLike[str], tree: Any, metadata: dict[str, Any
     Raises:
         OSError: the folder cannot be written; a previous one stays as it was.
     """
-    import orbax.checkpoint as ocp
-
     folder = Path(folder).absolute()
     arrays = _named_leaves(tree)
     text = json.dumps({"format": FORMAT, "digest": _digest(arrays, metadata), "metadata": metadata}, indent=1)
@@ -37,8 +37,7 @@ def save_tree(folder: str | os.PathLike[str], tree: Any, metadata: dict[str, Any
     try:
         temporary.mkdir()
         (temporary / METADATA_FILE).write_text(text)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / ARRAYS_FOLDER, arrays)
+        _write_arrays(temporary, arrays)
         _replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -153,11 +152,35 @@ def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+@contextlib.contextmanager
+def _checkpointer() -> Iterator[Any]:
+    """The reader and writer of arrays; what fails is said by the error that is raised, not by its log as well."""
     import orbax.checkpoint as ocp
+    from absl import logging
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
+            yield checkpointer
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    try:
+        with _checkpointer() as checkpointer:
+            checkpointer.save(folder / ARRAYS_FOLDER, arrays)
+    except ValueError as error:
+        if "os_error_code" not in str(error):
+            raise
+        # What the operating system said, such as "No space left on device", stands at the end.
+        raise OSError(f"{folder} cannot be written: {str(error).rsplit(': ', 1)[-1]}") from error
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
+    try:
+        with _checkpointer() as checkpointer:
             return dict(checkpointer.restore(folder / ARRAYS_FOLDER))
     except Exception as error:  # the reader has no error type of its own for damaged files
         raise ValueError(f"{folder} is damaged: its arrays cannot be read ({type(error).__name__})") from error

@@ -6,7 +6,7 @@ a window run as one compiled scan on data that already lie on the device.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -79,11 +79,12 @@ class Stage:
         layer: the stage works on the output of the layers below this one; 0 is the input itself.
     """
 
-    name: str
+    # What a compiled step does not depend on takes no part in equality: equal stages share one compilation.
+    name: str = field(compare=False)
     loss: LayerLoss | ReconstructionObjective
     optimizer: optax.GradientTransformation
-    n_steps: int
-    layer: int = 0
+    n_steps: int = field(compare=False)
+    layer: int = field(default=0, compare=False)
 
 
 class PretrainingState(NamedTuple):

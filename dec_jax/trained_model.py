@@ -1,5 +1,6 @@
 """A trained model: all that is needed to embed and to assign new samples."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,13 +64,12 @@ def assign(trained: TrainedModel, x: Any) -> np.ndarray:
     return soft_assign(trained, x).argmax(axis=1).astype(np.int32)
 
 
-def _in_chunks(function: Any, trained: TrainedModel, x: Any) -> np.ndarray:
-    check_samples(x, varying=False)
+def _in_chunks(function: Callable[..., jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
+    x = check_samples(x, varying=False)
     if x.shape[1] != trained.model.dims[0]:
         raise ValueError(
             f"x must have the {trained.model.dims[0]} features that the model was trained on, got {x.shape[1]}"
         )
-    x = x.tocsr() if hasattr(x, "tocsr") else np.asarray(x)
 
     def chunk(start: int) -> np.ndarray:
         scaled: Samples = to_device(apply_scaling(trained.scaling, x[start : start + ROWS_AT_A_TIME]))

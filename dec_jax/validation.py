@@ -66,10 +66,10 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
-    """Returns the samples unchanged if they can be clustered.
+    """Returns the samples if they can be clustered: a numpy array, or a CSR array where they are sparse.
 
     Args:
-        x: dense array (n, d) or scipy sparse matrix (n, d), real numbers.
+        x: dense array (n, d) or scipy sparse matrix (n, d), real numbers; copied only where it is neither.
         name: the parameter's name, for the messages.
         varying: whether a constant array is refused; new samples of a trained model may be alike.
 
@@ -78,13 +78,14 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
         ValueError: `x` is empty, not two-dimensional, constant, or holds NaN or infinity; the message says how many
             and where the first one is.
     """
-    values = x.data if scipy.sparse.issparse(x) else np.asarray(x)
+    x = scipy.sparse.csr_array(x) if scipy.sparse.issparse(x) else np.asarray(x)
+    values = x.data if scipy.sparse.issparse(x) else x
     if values.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}")
-    if len(x.shape) != 2:
-        raise ValueError(f"{name} must be two-dimensional (samples, features), got shape {tuple(x.shape)}")
+    if x.ndim != 2:
+        raise ValueError(f"{name} must be two-dimensional (samples, features), got shape {x.shape}")
     if 0 in x.shape:
-        raise ValueError(f"{name} must hold at least one sample and one feature, got shape {tuple(x.shape)}")
+        raise ValueError(f"{name} must hold at least one sample and one feature, got shape {x.shape}")
     _check_finite(x, values, name)
     if varying:
         _check_varies(x, values, name)
@@ -92,7 +93,9 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
 
 
 def _check_finite(x: Any, values: np.ndarray, name: str) -> None:
-    if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+    with np.errstate(all="ignore"):
+        total = values.sum(dtype=np.float64)  # one pass and no copy, for the data that are as they should be
+    if np.isfinite(total):
         return
     bad = ~np.isfinite(values)
     if not bad.any():  # the sum overflowed, the values did not
@@ -110,8 +113,8 @@ def _check_finite(x: Any, values: np.ndarray, name: str) -> None:
 
 def _check_varies(x: Any, values: np.ndarray, name: str) -> None:
     if scipy.sparse.issparse(x):
-        constant = values.size in (0, np.prod(x.shape)) and (values.size == 0 or values.min() == values.max())
-        constant = constant or not values.any()
+        full = values.size == math.prod(x.shape)
+        constant = not values.any() or (full and values.min() == values.max())
     else:
         constant = values.min() == values.max()
     if constant:
@@ -128,7 +131,7 @@ def check_labels(y: Any, n_samples: int, name: str = "labels") -> np.ndarray:
     y = np.asarray(y)
     if y.ndim != 1 or len(y) != n_samples:
         raise ValueError(f"{name} must hold one label per sample, shape ({n_samples},), got shape {y.shape}")
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.round(y)).all():
+    if y.dtype.kind == "f" and (np.abs(y) < 2**53).all() and (y == np.round(y)).all():
         y = y.astype(np.int64)
     if y.dtype.kind not in "bui":
         raise TypeError(f"{name} must be integers, got dtype {y.dtype}")

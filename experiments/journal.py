@@ -33,13 +33,7 @@ class Journal:
         if folder is None:
             return
         text = json.dumps(identity, sort_keys=True)
-        found = _read_identity(folder)
-        if found is not None and found != json.loads(text):
-            if not overwrite:
-                raise ValueError(
-                    f"{folder.parent} holds an unfinished run with other settings ({_difference(found, identity)}); "
-                    "repeat its command to finish it, or add --overwrite to throw it away"
-                )
+        if _belongs_to_another(folder, json.loads(text), overwrite):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / IDENTITY_FILE, "w") as file:
@@ -51,7 +45,7 @@ class Journal:
             return None
         try:
             return load_tree(self._folder / name, template)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             warnings.warn(f"this part of the run starts anew: {error}", stacklevel=2)
             return None
 
@@ -71,15 +65,30 @@ class Journal:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _read_identity(folder: Path) -> dict[str, Any] | None:
+def _belongs_to_another(folder: Path, identity: dict[str, Any], overwrite: bool) -> bool:
+    """Whether the folder holds what is to be thrown away: entries of another run, or of one that nobody knows.
+
+    Raises:
+        ValueError: it does, and `overwrite` is not set.
+    """
     try:
-        return json.loads((folder / IDENTITY_FILE).read_text())
+        found = json.loads((folder / IDENTITY_FILE).read_text())
     except FileNotFoundError:
-        return None
+        return folder.exists()  # removing it was cut short
     except ValueError:
-        return {}
+        found = None
+    if found == identity:
+        return False
+    if not overwrite:
+        difference = _difference(found, identity) if isinstance(found, dict) else f"its {IDENTITY_FILE} is damaged"
+        raise ValueError(
+            f"{folder.parent} holds an unfinished run with other settings ({difference}); "
+            "repeat its command to finish it, or add --overwrite to throw it away"
+        )
+    return True
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    return ", ".join(f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in names[:3])
+    shown = [f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in names[:3]]
+    return ", ".join(shown + ["…"] * (len(names) > 3))

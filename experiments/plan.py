@@ -1,6 +1,7 @@
 """What settings mean in the library's terms: the network, the pretraining's stages, the optimisers."""
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
 import optax
 
@@ -24,12 +25,35 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
         raise ValueError("n_clusters is missing: a file does not say how many clusters to look for (--n-clusters K)")
     check_integer("n_clusters", settings.n_clusters, 2, n, why="the number of samples")
     batch_size = min(settings.batch_size, n)
-    interval = settings.update_interval or clustering.default_update_interval(n, batch_size)
-    scaling = default_rule(data) if settings.scaling == "auto" else settings.scaling
-    if settings.loss.startswith("bce") and scaling != "unit":
-        raise ValueError(f"loss {settings.loss!r} needs samples in [0, 1] (scaling=unit), got scaling={scaling}")
-    values = {"batch_size": batch_size, "update_interval": interval, "scaling": scaling}
-    return Settings(**(vars(settings) | values))
+    resolved = replace(
+        settings,
+        batch_size=batch_size,
+        update_interval=settings.update_interval or clustering.default_update_interval(n, batch_size),
+        scaling=default_rule(data) if settings.scaling == "auto" else settings.scaling,
+    )
+    _check_steps(resolved)
+    _check_cross_entropy(resolved)
+    return resolved
+
+
+def _check_steps(settings: Settings) -> None:
+    """The place of a batch in the stream of samples is counted in int32."""
+    for name in ("layer_wise_steps", "fine_tuning_steps", "max_steps"):
+        limit = 2**31 // settings.batch_size - 1
+        check_integer(name, getattr(settings, name), 0, limit, why=f"2³¹ samples in batches of {settings.batch_size}")
+
+
+def _check_cross_entropy(settings: Settings) -> None:
+    """Cross-entropy compares numbers in [0, 1], in the hidden layers too where these are trained one by one."""
+    if not settings.loss.startswith("bce"):
+        return
+    needed = {"scaling": "unit", "reconstruction_activation": "sigmoid" if settings.loss == "bce" else "linear"}
+    if settings.layer_wise_steps and settings.hidden:
+        needed |= {"loss": "bce", "activation": "sigmoid"}
+    for name, value in needed.items():
+        if getattr(settings, name) != value:
+            layers = " in layer-wise pretraining" if name in ("loss", "activation") else ""
+            raise ValueError(f"loss={settings.loss} needs {name}={value}{layers}, got {getattr(settings, name)}")
 
 
 def network(settings: Settings, n_features: int) -> Autoencoder:
@@ -70,22 +94,34 @@ def stages(settings: Settings, model: Autoencoder) -> list[Stage]:
 
 def pretraining_optimizer(settings: Settings, n_steps: int) -> optax.GradientTransformation:
     """The optimiser of one pretraining stage of `n_steps`."""
-    rate = settings.learning_rate
-    if settings.optimizer == "sgd" and settings.learning_rate_schedule == "step":
+    rate, schedule = settings.learning_rate, settings.learning_rate_schedule
+    if settings.optimizer == "sgd" and schedule == "step":
         return pretraining.paper_optimizer(rate, settings.momentum, settings.decay_every, settings.bias_factor)
-    schedule = {
-        "constant": optax.constant_schedule(rate),
-        "step": optax.exponential_decay(rate, settings.decay_every, 0.1, staircase=True),
-        "cosine": optax.cosine_decay_schedule(rate, n_steps),
-    }[settings.learning_rate_schedule]
-    return optax.adam(schedule) if settings.optimizer == "adam" else optax.sgd(schedule, settings.momentum)
+    return _optimizer(settings.optimizer, rate, schedule, n_steps, settings.momentum, settings.decay_every)
 
 
 def clustering_optimizer(settings: Settings) -> optax.GradientTransformation:
     """The optimiser of the clustering phase."""
     if settings.cluster_optimizer == "adam":
-        return optax.adam(settings.cluster_learning_rate)
+        return _optimizer("adam", settings.cluster_learning_rate)
     return clustering.paper_optimizer(settings.cluster_learning_rate, settings.cluster_momentum)
+
+
+@cache  # the same arguments give the same object, for which nothing is compiled a second time
+def _optimizer(
+    name: str,
+    rate: float,
+    schedule: str = "constant",
+    n_steps: int = 1,
+    momentum: float = 0.0,
+    decay_every: int = 1,
+) -> optax.GradientTransformation:
+    rates = {
+        "constant": optax.constant_schedule(rate),
+        "step": optax.exponential_decay(rate, decay_every, 0.1, staircase=True),
+        "cosine": optax.cosine_decay_schedule(rate, n_steps),
+    }[schedule]
+    return optax.adam(rates) if name == "adam" else optax.sgd(rates, momentum)
 
 
 def _noise(settings: Settings) -> Corruption | None:

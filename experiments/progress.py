@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -14,9 +14,9 @@ SECONDS_BETWEEN_LINES = 10.0
 class PhaseProgress:
     """Shows on stderr how far each phase is; used as a context manager around all of them."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        console = Console(stderr=True, quiet=quiet)
-        self._lines = not console.is_terminal and not quiet
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._lines = not console.is_terminal
         self._bar = Progress(
             TextColumn("{task.description:<20}"),
             BarColumn(),
@@ -24,10 +24,10 @@ class PhaseProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
-            disable=self._lines or quiet,
+            disable=self._lines,
         )
         self._task: TaskID | None = None
-        self._phase, self._total, self._first = "", 0, 0
+        self._phase, self._total, self._first, self._done = "", 0, 0, 0
         self._began = self._printed = 0.0
 
     def __enter__(self) -> Self:
@@ -40,43 +40,32 @@ class PhaseProgress:
         self._bar.stop()
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Begins a phase of `total` steps, `done` of which lie behind."""
-        self._phase, self._total, self._first = phase, total, done
+        """Begins a phase of `total` steps at most, `done` of which lie behind."""
+        self._phase, self._total, self._first, self._done = phase, total, done, done
         self._began = self._printed = time.monotonic()
         self._task = self._bar.add_task(phase, total=total, completed=done, figures="")
-        self._print(f"{phase}: {total - done:,} steps at most" if total > 1 else f"{phase} …")
+        self._print(f"{phase}: {done:,}/{total:,}")
 
-    def follow(self, phase: str, total: int, done: int, **figures: Any) -> None:
-        """Advances a phase, which begins when it is named first and ends with its last step."""
-        if phase != self._phase:
-            self.start(phase, total, done)
-        self.advance(done, **figures)
-        if done == total:
-            self.finish(_figures(figures))
-
-    def advance(self, done: int, **figures: Any) -> None:
+    def advance(self, done: int, **figures: float) -> None:
         """Shows that `done` steps are behind, with the figures that are known."""
-        text = _figures(figures)
+        self._done = done
+        text = "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
         self._bar.update(self._task, completed=done, figures=text)
         now = time.monotonic()
         if now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
-            self._print(f"{self._phase}: {done:,}/{self._total:,}  ETA {self._remaining(done, now)}  {text}")
+            self._print(f"{self._phase}: {done:,}/{self._total:,}  ETA {self._remaining(now)}  {text}")
 
     def finish(self, text: str = "") -> None:
         """Ends the phase, wherever it stopped."""
-        self._bar.update(self._task, total=self._total, completed=self._total)
+        self._bar.update(self._task, total=self._done, completed=self._done)
         seconds = time.monotonic() - self._began
         self._print(f"{self._phase}: done in {seconds:.1f} s{text and f', {text}'}")
 
-    def _remaining(self, done: int, now: float) -> str:
-        seconds = (now - self._began) * (self._total - done) / max(done - self._first, 1)
+    def _remaining(self, now: float) -> str:
+        seconds = (now - self._began) * (self._total - self._done) / max(self._done - self._first, 1)
         return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
     def _print(self, text: str) -> None:
         if self._lines:
             print(text, file=sys.stderr, flush=True)
-
-
-def _figures(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())

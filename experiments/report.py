@@ -3,6 +3,7 @@
 import csv
 import json
 import platform
+import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,9 @@ METHODS = {
 PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
 HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
 RESULT_FILE = "result.json"
+PICTURES = ("loss_curves.png", "embedding.png", "top_samples.png", "reconstructions.png", "confusion.png")
+FILES = ("model", "assignments.npz", "history.csv", *PICTURES, RESULT_FILE)
+NEW = ".new"  # where a result is written before it takes the place of the one before
 
 
 def summarize(trial: Trial) -> dict[str, Any]:
@@ -59,18 +63,10 @@ def _scores(trial: Trial, method: str) -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """Commit of the code that runs, with "-dirty" where it was changed since; None outside a git checkout."""
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty",
-        "--exclude=*",
-    ]
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -90,24 +86,43 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
         table.add_row(name, *cells, f"{totals[method]:.1f}")
     console.print(table)
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
-    console.print(f"phases: {phases}", highlight=False)
-    console.print(f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}", highlight=False)
+    console.print(f"phases: {phases}")
+    console.print(f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
 
 
 def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:
-    """Writes the model, the pictures and the tables, each whole or not at all; `result.json` comes last.
+    """Writes the model, the pictures and the tables, which take the place of a previous result's.
 
     Raises:
-        OSError: the folder cannot be written; files of a previous run stay as they were.
+        OSError: the folder cannot be written; a previous result stays as it was.
     """
-    save_model(folder / "model", trial.trained)
-    with atomic_write(folder / "assignments.npz") as file:
-        np.savez_compressed(file, labels=trial.labels["final"], q=trial.q, z=trial.z)
-    _write_history(folder / "history.csv", trial.history)
-    _draw(folder, trial)
-    with atomic_write(folder / RESULT_FILE, "w") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
+    new = folder / NEW
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        save_model(new / "model", trial.trained)
+        with atomic_write(new / "assignments.npz") as file:
+            np.savez_compressed(file, labels=trial.labels["final"], q=trial.q, z=trial.z)
+        _write_history(new / "history.csv", trial.history)
+        _draw(new, trial)
+        with atomic_write(new / RESULT_FILE, "w") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+        _replace(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Moves the new files to their places; `result.json` goes first and comes last, so it stands by a whole result."""
+    for name in reversed(FILES):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    for name in FILES:
+        if (new / name).exists():
+            (new / name).rename(folder / name)
 
 
 def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
@@ -120,9 +135,9 @@ def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 def _draw(folder: Path, trial: Trial) -> None:
     shape = trial.data.image_shape
     title = f"{trial.data.name}: embedding after clustering, {trial.settings.n_clusters} clusters"
-    draw = {
-        "loss_curves.png": partial(pictures.loss_curves, history=trial.history),
-        "embedding.png": partial(
+    draw = [
+        partial(pictures.loss_curves, history=trial.history),
+        partial(
             pictures.embedding_2d,
             z=trial.z,
             labels=trial.labels["final"],
@@ -130,20 +145,19 @@ def _draw(folder: Path, trial: Trial) -> None:
             seed=trial.settings.seed,
             centroids=np.asarray(trial.trained.centroids),
         ),
-        "top_samples.png": partial(pictures.top_samples, x=trial.data.x, q=trial.q, image_shape=shape),
-        "reconstructions.png": partial(
+        partial(pictures.top_samples, x=trial.data.x, q=trial.q, image_shape=shape),
+        partial(
             pictures.reconstructions,
             x=trial.reconstructions[0],
             x_hat=trial.reconstructions[1],
             image_shape=shape,
         ),
-    }
+    ]
     if trial.data.y is not None:
         matched = metrics.matched_confusion(trial.data.y, trial.labels["final"])
-        names = trial.data.class_names
-        draw["confusion.png"] = partial(pictures.confusion, confusion=matched, class_names=names)
+        draw.append(partial(pictures.confusion, confusion=matched, class_names=trial.data.class_names))
     try:
-        for name, picture in draw.items():
+        for name, picture in zip(PICTURES, draw, strict=False):
             picture(folder / name)
     except ImportError as error:
         warnings.warn(f"no pictures were drawn: {error}", stacklevel=2)

@@ -6,8 +6,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -66,16 +66,21 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
     arguments = parser().parse_args(words)
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
-    try:
-        run(arguments)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say("warning", message)
+        try:
+            run(arguments)
+        except KeyboardInterrupt:
+            print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
+            return 130
+        except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
+            _say("error", error)
+            return 2
     return 0
+
+
+def _say(kind: str, message: Warning | Exception | str) -> None:
+    print(f"{kind}: {str(message).replace(chr(10), ' ')}", file=sys.stderr)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -86,25 +91,32 @@ def run(arguments: argparse.Namespace) -> None:
         FloatingPointError: a loss became NaN or infinite.
     """
     settings = read_settings(arguments)
-    name = Path(settings.data).stem
-    out = arguments.out or Path("runs") / f"{name}-{settings.preset}-seed{settings.seed}"
+    out = (arguments.out or default_out(settings)).expanduser()
     _check_out(out, overwrite=arguments.overwrite)
     dataset = data.load(settings.data, settings.labels, data_dir=arguments.data_dir)
     resolved = plan.resolve(settings, dataset)
-    if resolved.batch_size < settings.batch_size:
-        warnings.warn(f"batch_size is {resolved.batch_size}, the number of samples", stacklevel=1)
-    _check_writable(out, dataset)
-    identity = {field.name: getattr(resolved, field.name) for field in fields(resolved)}
-    identity["samples"] = trial.fingerprint(dataset)
-    journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
-    with PhaseProgress() as progress:
-        finished = trial.run(trial.Trial(resolved, dataset, journal, progress))
-    result = report.summarize(finished)
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    report.print_table(result, console)
-    report.write(out, finished, result)
+    scaling = data.fit_scaling(resolved.scaling, dataset.x)
+    samples = data.apply_scaling(scaling, dataset.x)
+    identity = vars(resolved) | {"samples": trial.fingerprint(dataset)}
+    with _naming(out):
+        _make_writable(out, dataset)
+        journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
+        if resolved.batch_size < settings.batch_size:
+            n = resolved.batch_size
+            warnings.warn(f"batch_size {settings.batch_size} is more than the {n} samples: it is {n} now", stacklevel=1)
+        with PhaseProgress() as progress:
+            finished = trial.run(trial.Trial(resolved, dataset, scaling, samples, journal, progress))
+        result = report.summarize(finished)
+        report.write(out, finished, result)
     journal.remove()
-    console.print(f"result, model and pictures are in {out}", highlight=False, soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False)
+    report.print_table(result, console)
+    console.print(f"result, model and pictures are in {out}", soft_wrap=True)
+
+
+def default_out(settings: Settings) -> Path:
+    """The folder of a run that names none."""
+    return Path("runs") / f"{Path(settings.data).stem}-{settings.preset}-seed{settings.seed}"
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
@@ -114,17 +126,24 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"out {out} already holds a result; choose another folder, or add --overwrite")
 
 
-def _check_writable(out: Path, dataset: data.Dataset) -> None:
+@contextmanager
+def _naming(out: Path) -> Iterator[None]:
+    """Lets an error of the file system say which folder it is about."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
+        yield
     except OSError as error:
-        raise OSError(f"out {out} cannot be written: {error.strerror}") from error
+        raise OSError(f"out {out} cannot be written: {error.strerror or error}") from error
+
+
+def _make_writable(out: Path, dataset: data.Dataset) -> None:
     # Assignments, model and checkpoints: hundreds of bytes a sample and some copies of the parameters.
     needed = 100 * MEGABYTE + 400 * dataset.x.shape[0]
-    if shutil.disk_usage(out).free < needed:
-        raise OSError(f"out {out} needs about {needed // MEGABYTE} MB of free disk space")
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if shutil.disk_usage(existing).free < needed:
+        raise OSError(f"about {needed // MEGABYTE} MB of free disk space are needed")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 if __name__ == "__main__":

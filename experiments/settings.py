@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, get_args
 
@@ -59,13 +59,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
-            if getattr(self, name) is not None:
+            if getattr(self, name) is not None or name not in OPTIONAL:
                 check(name, getattr(self, name))
         for i, size in enumerate(self.hidden):
             check_integer(f"hidden[{i}]", size, 1)
         if self.layer_wise_steps + self.fine_tuning_steps == 0:
             raise ValueError("layer_wise_steps and fine_tuning_steps must not both be 0: nothing would be trained")
 
+
+OPTIONAL = frozenset(field.name for field in fields(Settings) if field.default is None)
 
 HELP = {
     "scaling": f"how features are scaled: auto, {', '.join(RULES)}",
@@ -149,6 +151,8 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if not equals:
             raise ValueError(f"--set takes KEY=VALUE, got {word!r}")
+        if name not in HELP and name in Settings.__dataclass_fields__:
+            raise ValueError(f"{name} is no key of --set but an option of its own: --{name.replace('_', '-')}")
         check_choice("setting", name, types_by_name)
         values[name] = _parse_value(name, text, types_by_name[name])
     return values
@@ -163,15 +167,10 @@ def _parse_value(name: str, text: str, kind: Any) -> Any:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
         if kind in (int, float):
-            return kind(text.replace("_", ""))
+            return kind(text)
         if kind is str:
             return text
         return () if text.lower() in ("", "none") else tuple(int(size) for size in text.split(","))
     except (KeyError, ValueError):
         accepted = {bool: "true or false", int: "an integer", float: "a number"}.get(kind, "integers like 500,500")
         raise ValueError(f"{name} must be {accepted}, got {text!r}") from None
-
-
-def combine(preset: Mapping[str, Any], overrides: Mapping[str, Any]) -> Settings:
-    """Settings of a preset with the user's own values on top."""
-    return replace(Settings(**preset), **overrides)

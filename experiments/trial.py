@@ -16,8 +16,8 @@ from sklearn.cluster import KMeans
 from dec_jax import autoencoder, clustering, metrics, pretraining
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.clustering import ClusteringInfo, ClusteringState
-from dec_jax.data import Dataset, Scaling, apply_scaling, fit_scaling
-from dec_jax.pretraining import PretrainingInfo, PretrainingState
+from dec_jax.data import Dataset, Scaling
+from dec_jax.pretraining import PretrainingInfo, PretrainingState, Stage
 from dec_jax.samples import Samples, take_rows, to_device
 from dec_jax.trained_model import TrainedModel
 from experiments import plan
@@ -45,15 +45,15 @@ class Trial:
     Attributes:
         settings: from `plan.resolve`.
         data: what is clustered; its labels are read for scores alone.
-        journal: where work in progress is kept.
-        progress: where it is shown.
         scaling: of the samples.
         samples: (n, d) scaled samples on the host.
-        reconstructions: the first few samples and their reconstructions after pretraining, each (10, d).
+        journal: where work in progress is kept.
+        progress: where it is shown.
+        reconstructions: ten samples and their reconstructions after pretraining, each (10, d).
         trained: the trained model.
-        labels: clusters (n,) int32 by method: "kmeans", "autoencoder_kmeans" and "final".
         z: (n, m) embedding.
         q: (n, k) soft assignment.
+        labels: clusters (n,) int32 by method: "kmeans", "autoencoder_kmeans" and "final", the largest q.
         history: rows with phase, step, loss and, in clustering, label change and scores.
         seconds: by phase.
         steps: updates of the clustering phase.
@@ -62,15 +62,15 @@ class Trial:
 
     settings: Settings
     data: Dataset
+    scaling: Scaling
+    samples: np.ndarray | scipy.sparse.csr_array
     journal: Journal
     progress: PhaseProgress
-    scaling: Scaling = field(init=False)
-    samples: Any = field(init=False)
     reconstructions: tuple[np.ndarray, np.ndarray] = field(init=False)
     trained: TrainedModel = field(init=False)
-    labels: dict[str, np.ndarray] = field(default_factory=dict)
     z: np.ndarray = field(init=False)
     q: np.ndarray = field(init=False)
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     steps: int = 0
@@ -86,8 +86,6 @@ def run(trial: Trial) -> Trial:
     settings = trial.settings
     keys = Keys(*jax.random.split(jax.random.key(settings.seed), len(Keys._fields)))
     model = plan.network(settings, trial.data.x.shape[1])
-    trial.scaling = fit_scaling(settings.scaling, trial.data.x)
-    trial.samples = apply_scaling(trial.scaling, trial.data.x)
     _input_kmeans(trial)
     x = to_device(trial.samples)
     params = _pretrain(trial, model, keys, x)
@@ -95,10 +93,10 @@ def run(trial: Trial) -> Trial:
     state = _cluster(trial, model, params, keys, x)
     trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, settings.alpha)
     trial.trained = trained
-    trial.labels["final"] = np.asarray(state.labels)
     trial.z = np.asarray(clustering.embed(model, trained.params, x))
     q = clustering.soft_assignments(model, trained.params, state.centroids, x, settings.alpha)
     trial.q = np.asarray(q)
+    trial.labels["final"] = trial.q.argmax(axis=1).astype(np.int32)
     return trial
 
 
@@ -139,17 +137,27 @@ def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Param
     state, saved = _resume_pretraining(trial.journal, stages, params)
     trial.history += saved["history"]
 
+    def begin(stage: int, done: int) -> None:
+        if stage < len(stages) and done == stages[stage].n_steps:
+            stage, done = stage + 1, 0
+        if stage < len(stages):
+            trial.progress.start(stages[stage].name, stages[stage].n_steps, done)
+
     def on_window(state: PretrainingState, info: PretrainingInfo) -> None:
         trial.history.append({"phase": info.stage.name, "step": info.step, "loss": info.loss})
-        trial.progress.follow(info.stage.name, info.stage.n_steps, info.step, loss=info.loss)
+        trial.progress.advance(info.step, loss=info.loss)
         if trial.journal.is_due():
             save(state)
+        if info.step == info.stage.n_steps:
+            trial.progress.finish(f"loss {info.loss:.4g}")
+            begin(state.stage, info.step)
 
     def save(state: PretrainingState) -> None:
         metadata = {"stage": state.stage, "history": trial.history, "seconds": seconds()}
         trial.journal.save("pretraining", state._replace(stage=()), metadata)
 
     with _timed(trial, "pretraining", saved["seconds"]) as seconds:
+        begin(state.stage, int(state.step))
         finished = state.stage == len(stages)
         batch_size = trial.settings.batch_size
         params, _ = pretraining.pretrain(keys.pretraining, stages, state, x, batch_size=batch_size, on_window=on_window)
@@ -158,19 +166,22 @@ def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Param
     return params
 
 
-def _resume_pretraining(journal: Journal, stages: list, params: Params) -> tuple[PretrainingState, Row]:
+def _resume_pretraining(journal: Journal, stages: list[Stage], params: Params) -> tuple[PretrainingState, Row]:
     """Where pretraining goes on, and the history and seconds up to there."""
     found = journal.load("pretraining")
+    if found is not None:
+        # The optimiser's state has another structure in each stage.
+        template = pretraining.init(stages, params, found[1]["stage"])._replace(stage=())
+        found = journal.load("pretraining", template)
     if found is None:
         return pretraining.init(stages, params), {"history": [], "seconds": 0.0}
-    saved = found[1]
-    template = pretraining.init(stages, params, saved["stage"])._replace(stage=())
-    state, _ = journal.load("pretraining", template)
+    state, saved = found
     return jax.tree.map(jnp.asarray, state)._replace(stage=saved["stage"]), saved
 
 
 def _reconstruct(settings: Settings, model: Autoencoder, params: Params, x: Samples) -> tuple[np.ndarray, np.ndarray]:
-    rows = take_rows(x, jnp.linspace(0, x.shape[0] - 1, N_RECONSTRUCTIONS).astype(jnp.int32))
+    n = x.shape[0]
+    rows = take_rows(x, jnp.asarray(np.linspace(0, n - 1, min(N_RECONSTRUCTIONS, n)), jnp.int32))
     reconstruction = autoencoder.reconstruct(model, params, rows)
     if settings.loss == "bce_logits":
         reconstruction = jax.nn.sigmoid(reconstruction)
@@ -196,6 +207,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             n_restarts=settings.kmeans_restarts,
         )
         trial.labels["autoencoder_kmeans"] = np.array(state.labels)
+    trial.progress.advance(1)
     trial.progress.finish()
 
     state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0})

@@ -32,8 +32,9 @@ def test_hundred_blobs_within_half_a_percent_of_scikit_learn():
 
 
 @pytest.mark.real_data
-def test_mnist_embedding_within_half_a_percent_of_scikit_learn(real_data):
-    mnist = data.load("mnist", data_dir=real_data("mnist"))
+def test_mnist_embedding_within_half_a_percent_of_scikit_learn(real_data, real_data_dir):
+    real_data("mnist")
+    mnist = data.load("mnist", data_dir=real_data_dir)
     x = to_device(data.apply_scaling(data.fit_scaling("pixels", mnist.x), mnist.x))
     model = Autoencoder((784, 128, 10), kernel_init="glorot")
     stage = pretraining.fine_tuning_stage(model, n_steps=200, optimizer=pretraining.paper_optimizer(0.001))

@@ -1,8 +1,7 @@
-"""Folders of prepared data sets: small ones made here, and the real ones where TFDS_DATA_DIR has them."""
+"""Folders of small prepared data sets, made here."""
 
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -67,24 +66,3 @@ def write_prepared(data_dir, name="mnist", seed=0, file_format="array_record"):
     document = {"featuresDict": {"features": features}, "pythonClassName": kind}
     (folder / "features.json").write_text(json.dumps(document))
     return content
-
-
-@pytest.fixture(scope="session")
-def real_cache(tmp_path_factory):
-    """A cache folder that the real-data tests share, so that each data set is decoded once."""
-    return tmp_path_factory.mktemp("real_cache")
-
-
-@pytest.fixture
-def real_data(real_cache, monkeypatch):
-    """A function that skips the test unless TFDS_DATA_DIR holds the named data set."""
-    monkeypatch.setenv("DEC_JAX_CACHE", str(real_cache))
-
-    def require(name):
-        folder = os.environ.get("TFDS_DATA_DIR")
-        if not folder:
-            pytest.skip("TFDS_DATA_DIR is not set")
-        if not list(Path(folder, name).glob("*/dataset_info.json")):
-            pytest.skip(f"TFDS_DATA_DIR ({folder}) does not hold {name}")
-
-    return require

@@ -1,0 +1,130 @@
+"""The library's phases as pieces of work that can be run again and again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import flops
+from benchmarks.workload import KEY, Workload
+from dec_jax import autoencoder, clustering, pretraining
+from dec_jax.autoencoder import Params
+from dec_jax.kmeans import KMeansResult, kmeans
+from dec_jax.pretraining import PretrainingState, Stage
+from dec_jax.samples import Samples
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A piece of work.
+
+    Attributes:
+        name: what it is.
+        n_steps: steps in one run.
+        flops_per_step: of one step, from what `run` returned.
+        run: does the steps; each run goes on where the one before stopped.
+        besides: what `run` does besides its steps, to be timed on its own and taken off.
+    """
+
+    name: str
+    n_steps: int
+    flops_per_step: Callable[[Any], float]
+    run: Callable[[], Any]
+    besides: Callable[[], Any] | None = None
+
+
+def layer_pair(work: Workload, layer: int, n_steps: int) -> Phase:
+    """Layer-wise pretraining of one layer pair, with dropout."""
+    stage = pretraining.layer_wise_stages(work.model)[layer]
+    x = pretraining.layer_input(work.model, work.params, work.x, layer) if layer else work.x
+    sizes = work.model.dims[layer : layer + 2]
+    count = flops.layer_pair_step(work.batch_size, *sizes)
+    return _pretraining(f"layer-wise step, {sizes[0]}–{sizes[1]}", work, stage, x, n_steps, count)
+
+
+def fine_tuning(work: Workload, n_steps: int) -> Phase:
+    """Fine-tuning of the whole autoencoder, without dropout."""
+    count = flops.fine_tuning_step(work.batch_size, work.model.dims)
+    return _pretraining("fine-tuning step", work, pretraining.fine_tuning_stage(work.model), work.x, n_steps, count)
+
+
+def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: int, count: int) -> Phase:
+    state = pretraining.init([stage], _copy(work.params))
+
+    def run() -> jax.Array:
+        nonlocal state
+        params, opt_state, loss = pretraining.run_steps(
+            KEY, *state[:2], state.step, x, stage=stage, batch_size=work.batch_size, n_steps=n_steps
+        )
+        state = PretrainingState(params, opt_state, 0, state.step + n_steps)
+        return loss
+
+    return Phase(name, n_steps, lambda _: count, run)
+
+
+def epoch(work: Workload) -> Phase:
+    """One epoch of fine-tuning as a run of the library does it: from parameters on, and with its loss on the host."""
+    stage = pretraining.fine_tuning_stage(work.model, n_steps=work.epoch)
+    count = work.epoch * flops.fine_tuning_step(work.batch_size, work.model.dims)
+
+    def run() -> Params:
+        state = pretraining.init([stage], _copy(work.params))
+        return pretraining.pretrain(KEY, [stage], state, work.x, batch_size=work.batch_size)[0]
+
+    return Phase("pretraining epoch", 1, lambda _: count, run)
+
+
+def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = False) -> Phase:
+    """Updates of encoder and centroids; the refresh of P that follows them counts only where it is asked for."""
+    centroids = jax.random.normal(KEY, (work.n_clusters, work.model.dims[-1]))
+    state = clustering.start(work.model, work.params, centroids, work.x)
+    count = flops.clustering_step(work.batch_size, work.model.dims, work.n_clusters)
+    if with_refresh:
+        count += flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters) / n_steps
+
+    def run() -> clustering.ClusteringInfo:
+        nonlocal state
+        state, info = clustering.advance(
+            KEY,
+            state,
+            work.x,
+            model=work.model,
+            optimizer=clustering.paper_optimizer(),
+            batch_size=work.batch_size,
+            n_steps=n_steps,
+        )
+        return info
+
+    besides = None if with_refresh else lambda: _refresh(work, state.params, state.centroids)
+    name = "clustering step and its share of P" if with_refresh else "clustering step"
+    return Phase(name, n_steps, lambda _: count, run, besides)
+
+
+def refresh(work: Workload) -> Phase:
+    """P and labels of all samples."""
+    centroids = jax.random.normal(KEY, (work.n_clusters, work.model.dims[-1]))
+    params = autoencoder.encoder_params(work.params)
+    count = flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters)
+    return Phase("refresh of P", 1, lambda _: count, partial(_refresh, work, params, centroids))
+
+
+def _refresh(work: Workload, params: Params, centroids: jax.Array) -> Any:
+    return clustering._refresh(work.model, params, centroids, work.x, 1.0)
+
+
+def kmeans_restarts(z: jax.Array, n_clusters: int, n_restarts: int, key: jax.Array = KEY, **stopping: Any) -> Phase:
+    """k-means on z (n, m); `stopping` is tolerance and max_iterations."""
+
+    def count(result: KMeansResult) -> int:
+        return flops.kmeans(*z.shape, n_clusters, n_restarts, int(result.n_iterations))
+
+    run = partial(kmeans, key, z, n_clusters, n_restarts=n_restarts, **stopping)
+    return Phase(f"k-means, {n_restarts} restarts", 1, count, run)
+
+
+def _copy(params: Params) -> Params:
+    """A copy whose memory the library may reuse."""
+    return jax.tree.map(jnp.copy, params)

@@ -1,0 +1,187 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from dec_jax import autoencoder
+from dec_jax.data import NAMES, Dataset
+from experiments import plan
+from experiments.presets import N_CLUSTERS
+from experiments.settings import Settings
+
+DATA = Dataset("mine.npy", np.random.default_rng(0).normal(size=(300, 8)))
+
+
+def test_what_depends_on_the_data_is_filled_in():
+    resolved = plan.resolve(Settings(n_clusters=3), DATA)
+    assert (resolved.batch_size, resolved.update_interval, resolved.scaling) == (256, 20, "rms")
+    assert resolved == replace(Settings(n_clusters=3), batch_size=256, update_interval=20, scaling="rms")
+
+
+def test_batches_are_no_larger_than_the_data():
+    assert plan.resolve(Settings(n_clusters=3, batch_size=301), DATA).batch_size == 300
+    assert plan.resolve(Settings(n_clusters=3, batch_size=300), DATA).batch_size == 300
+
+
+def test_given_values_stay():
+    given = Settings(n_clusters=300, batch_size=7, update_interval=9, scaling="unit")
+    assert plan.resolve(given, DATA) == given
+
+
+@pytest.mark.parametrize(
+    ("dataset", "rule"),
+    [(Dataset("mnist", DATA.x), "pixels"), (Dataset("text.npz", scipy.sparse.csr_array(DATA.x)), "tfidf")],
+)
+def test_scaling_follows_the_data(dataset, rule):
+    assert plan.resolve(Settings(n_clusters=3), dataset).scaling == rule
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"n_clusters": None}, "n_clusters is missing.*--n-clusters K"),
+        ({"n_clusters": 301}, r"n_clusters must be between 2 and 300 \(the number of samples\), got 301"),
+        ({"max_steps": 10**7}, r"max_steps must be between 0 and 8388607 \(2³¹ samples in batches of 256\)"),
+        ({"layer_wise_steps": 10**7}, "layer_wise_steps must be"),
+        ({"fine_tuning_steps": 10**7}, "fine_tuning_steps must be"),
+        ({"loss": "bce"}, "loss=bce needs scaling=unit, got rms"),
+        ({"loss": "bce", "scaling": "unit"}, "loss=bce needs reconstruction_activation=sigmoid, got linear"),
+        (
+            {"loss": "bce", "scaling": "unit", "reconstruction_activation": "sigmoid"},
+            "needs activation=sigmoid in layer-wise pretraining, got relu",
+        ),
+        ({"loss": "bce_logits", "scaling": "unit"}, "needs loss=bce in layer-wise pretraining, got bce_logits"),
+    ],
+)
+def test_settings_that_do_not_fit(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        plan.resolve(Settings(**({"n_clusters": 3} | settings)), DATA)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "bce", "reconstruction_activation": "sigmoid", "activation": "sigmoid"},
+        {"loss": "bce", "reconstruction_activation": "sigmoid", "layer_wise_steps": 0},
+        {"loss": "bce_logits", "layer_wise_steps": 0},
+        {"loss": "bce_logits", "hidden": ()},
+    ],
+)
+def test_cross_entropy_where_it_fits(settings):
+    assert plan.resolve(Settings(n_clusters=3, scaling="unit", **settings), DATA).loss == settings["loss"]
+
+
+def test_network():
+    settings = Settings(
+        hidden=(5,),
+        bottleneck=2,
+        activation="tanh",
+        embedding_activation="sigmoid",
+        reconstruction_activation="gelu",
+        weight_init="he",
+    )
+    model = plan.network(settings, 8)
+    assert model.dims == (8, 5, 2)
+    assert (model.activation, model.embedding_activation) == ("tanh", "sigmoid")
+    assert (model.reconstruction_activation, model.kernel_init) == ("gelu", "he")
+    assert plan.network(Settings(hidden=(), bottleneck=2), 8).dims == (8, 2)
+
+
+def stages(**settings):
+    settings = Settings(hidden=(5,), bottleneck=2, **settings)
+    return plan.stages(settings, plan.network(settings, 8))
+
+
+def test_stages_in_their_order():
+    found = [(stage.name, stage.n_steps) for stage in stages(layer_wise_steps=30, fine_tuning_steps=40)]
+    assert found == [("layer 1", 30), ("layer 2", 30), ("fine-tuning", 40)]
+
+
+def test_either_half_can_be_left_out():
+    assert [stage.name for stage in stages(layer_wise_steps=0)] == ["fine-tuning"]
+    assert [stage.name for stage in stages(fine_tuning_steps=0)] == ["layer 1", "layer 2"]
+
+
+def test_dropout_reaches_the_layers():
+    first, second, _ = stages(dropout=0.3, input_dropout=0.1)
+    assert (first.loss.input_dropout, first.loss.dropout) == (0.1, 0.3)
+    assert (second.loss.input_dropout, second.loss.dropout) == (0.3, 0.3)
+    assert stages(dropout=0.3)[0].loss.input_dropout == 0.3
+
+
+@pytest.mark.parametrize(("scaling", "clipped"), [("unit", True), ("rms", False)])
+def test_noise_is_clipped_where_samples_have_bounds(scaling, clipped):
+    corrupt = stages(noise=2.0, scaling=scaling)[-1].loss.corruption
+    noisy = corrupt(jax.random.key(0), jnp.full((50, 8), 0.5))
+    assert bool(jnp.all((noisy >= 0) & (noisy <= 1))) is clipped
+    assert float(noisy.std()) > 0.3
+
+
+def test_no_noise_is_no_corruption():
+    assert stages(noise=0.0)[-1].loss.corruption is None
+
+
+def learning_rates(optimizer, n_steps):
+    """What a constant gradient of 1 is multiplied by at each step."""
+    params = {"bias": jnp.zeros(()), "kernel": jnp.zeros(())}
+    state, rates = optimizer.init(params), []
+    for _ in range(n_steps):
+        updates, state = optimizer.update({"bias": jnp.ones(()), "kernel": jnp.ones(())}, state, params)
+        rates.append((-float(updates["kernel"]), -float(updates["bias"])))
+    return np.array(rates)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 0.5, 0.5, 0.5]),
+        ("step", [0.5, 0.5, 0.05, 0.05]),
+        ("cosine", 0.25 * (1 + np.cos(np.pi * np.arange(4) / 4))),
+    ],
+)
+def test_learning_rate_schedules(optimizer, schedule, expected):
+    settings = Settings(
+        optimizer=optimizer, learning_rate_schedule=schedule, learning_rate=0.5, decay_every=2, momentum=0.0
+    )
+    rates = learning_rates(plan.pretraining_optimizer(settings, 4), 4)
+    np.testing.assert_allclose(rates[:, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(rates[:, 1], expected, rtol=1e-4)
+
+
+def test_biases_learn_faster_as_in_the_release():
+    rates = learning_rates(plan.pretraining_optimizer(Settings(bias_factor=2.0, momentum=0.0), 3), 3)
+    np.testing.assert_allclose(rates, [[0.1, 0.2]] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step"])
+def test_momentum_adds_up(schedule):
+    settings = Settings(learning_rate=1.0, momentum=0.5, learning_rate_schedule=schedule)
+    rates = learning_rates(plan.pretraining_optimizer(settings, 3), 3)
+    np.testing.assert_allclose(rates[:, 0], [1.0, 1.5, 1.75], rtol=1e-6)
+
+
+def test_clustering_optimizers():
+    sgd = plan.clustering_optimizer(Settings(cluster_learning_rate=0.2, cluster_momentum=0.5))
+    np.testing.assert_allclose(learning_rates(sgd, 3)[:, 0], [0.2, 0.3, 0.35], rtol=1e-5)
+    adam = plan.clustering_optimizer(Settings(cluster_optimizer="adam", cluster_learning_rate=0.2))
+    np.testing.assert_allclose(learning_rates(adam, 3)[:, 0], [0.2, 0.2, 0.2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("preset", [{}, {"optimizer": "adam", "learning_rate_schedule": "cosine"}])
+def test_runs_that_differ_in_their_seed_share_what_is_compiled(preset):
+    assert stages(seed=0, **preset) == stages(seed=1, **preset)
+    assert hash(stages(seed=0, **preset)[0]) == hash(stages(seed=1, **preset)[0])
+
+
+def test_stages_train_the_network_they_were_made_for():
+    stage = stages(layer_wise_steps=0)[0]
+    params = autoencoder.init(jax.random.key(0), stage.loss.model, 8)
+    assert float(stage.loss(params, jax.random.key(1), jnp.ones((4, 8)))) > 0
+
+
+def test_every_named_data_set_knows_its_number_of_clusters():
+    assert set(N_CLUSTERS) == set(NAMES)
