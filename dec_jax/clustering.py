@@ -15,7 +15,7 @@ from dec_jax.autoencoder import Identity, Params
 from dec_jax.kmeans import kmeans
 from dec_jax.losses import log_soft_assignment, log_target_distribution
 from dec_jax.objectives import Objective, StepInputs, dec
-from dec_jax.samples import Samples, batch_indices, map_rows, take_rows
+from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
 from dec_jax.validation import check_integer, check_number
 
 
@@ -269,7 +269,7 @@ def fit(
         optimizer: the one that `state` was made with; default `paper_optimizer()`.
         objective: what to minimise.
         alpha: degrees of freedom, above 0.
-        batch_size: b; n is taken where it is smaller.
+        batch_size: b; n is taken, with a warning, where it is smaller.
         update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
         tolerance: fraction of the samples in [0, 1]; 0 never stops early.
         max_steps: the run's last step at the latest.
@@ -282,7 +282,7 @@ def fit(
     check_number("alpha", alpha, 0, exclusive=True)
     check_number("tolerance", tolerance, 0, 1)
     check_integer("max_steps", max_steps, 0)
-    batch_size = min(check_integer("batch_size", batch_size, 1), x.shape[0])
+    batch_size = usable_batch_size(batch_size, x.shape[0])
     interval = update_interval
     if interval is None:
         interval = default_update_interval(x.shape[0], batch_size)

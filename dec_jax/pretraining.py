@@ -18,7 +18,7 @@ from flax import linen as nn
 from dec_jax import autoencoder, losses
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.corruption import dropout
-from dec_jax.samples import Samples, batch_indices, map_rows, take_rows
+from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
 
 Corruption = Callable[[jax.Array, jax.Array], jax.Array]
 ReconstructionLoss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -262,7 +262,7 @@ def pretrain(
         stages: from `layer_wise_stages` and `fine_tuning_stage`, or your own.
         state: from `init`, or one that `on_window` was given: the run goes on as if it had never stopped.
         x: (n, d) samples on the device.
-        batch_size: b; n is taken where it is smaller.
+        batch_size: b; n is taken, with a warning, where it is smaller.
         window: steps between two returns to the host; default one epoch, and 200 to 500 steps.
         on_window: called after each window with the state (valid during the call: its memory is reused after) and
             what is worth watching.
@@ -271,10 +271,11 @@ def pretrain(
         The trained parameters, and an info for each window.
 
     Raises:
+        TypeError, ValueError: the batch size is no integer, or below 1.
         FloatingPointError: the loss became NaN or infinite.
     """
     n = x.shape[0]
-    batch_size = min(batch_size, n)
+    batch_size = usable_batch_size(batch_size, n)
     window = window or min(max(math.ceil(n / batch_size), 200), 500)
     history = []
     while state.stage < len(stages):

@@ -1,5 +1,6 @@
 """Samples on the device, dense or sparse: rows are gathered, mapped and summed there, a chunk at a time."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from flax import struct
+
+from dec_jax.validation import check_integer
 
 CHUNK_SIZE = 4096
 
@@ -107,6 +110,19 @@ def sum_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int =
 
     starts = jnp.arange(0 if rest else 1, full) * size
     return jax.lax.scan(add, total, starts)[0]
+
+
+def usable_batch_size(batch_size: int, n_samples: int) -> int:
+    """`batch_size`, or the number of samples where there are fewer, which a warning says.
+
+    Raises:
+        TypeError, ValueError: it is no integer, or below 1.
+    """
+    check_integer("batch_size", batch_size, 1)
+    if batch_size > n_samples:
+        message = f"batch_size {batch_size} is more than the {n_samples} samples: it is {n_samples} now"
+        warnings.warn(message, stacklevel=3)
+    return min(batch_size, n_samples)
 
 
 def batch_indices(key: jax.Array, step: jax.Array, n_samples: int, batch_size: int, n_steps: int) -> jax.Array:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dec_jax import data
+from dec_jax.samples import usable_batch_size
 from dec_jax.validation import check_choice
 from experiments import plan, report, trial
 from experiments.journal import Journal
@@ -101,9 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     with _naming(out):
         _make_writable(out, dataset)
         journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
-        if resolved.batch_size < settings.batch_size:
-            n = resolved.batch_size
-            warnings.warn(f"batch_size {settings.batch_size} is more than the {n} samples: it is {n} now", stacklevel=1)
+        usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
         with PhaseProgress() as progress:
             finished = trial.run(trial.Trial(resolved, dataset, scaling, samples, journal, progress))
         result = report.summarize(finished)

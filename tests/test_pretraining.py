@@ -211,10 +211,10 @@ def test_steps_run_as_one_scan():
     assert 50 in lengths
 
 
-def test_batch_larger_than_the_data_falls_back():
-    _, history = pretraining.pretrain(
-        KEY, stages := [fine_tuning_stage(MODEL, n_steps=2)], pretraining.init(stages, fresh()), X[:10], batch_size=256
-    )
+def test_a_batch_larger_than_the_data_falls_back_and_says_so():
+    stages = [fine_tuning_stage(MODEL, n_steps=2)]
+    with pytest.warns(UserWarning, match="batch_size 256 is more than the 10 samples"):
+        _, history = pretraining.pretrain(KEY, stages, pretraining.init(stages, fresh()), X[:10], batch_size=256)
     assert np.isfinite(history[-1].loss)
 
 
