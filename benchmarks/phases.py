@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from benchmarks import flops
 from benchmarks.workload import KEY, Workload
@@ -52,7 +51,7 @@ def fine_tuning(work: Workload, n_steps: int) -> Phase:
 
 
 def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: int, count: int) -> Phase:
-    state = pretraining.init([stage], _copy(work.params))
+    state = pretraining.init([stage], work.params)
 
     def run() -> jax.Array:
         nonlocal state
@@ -71,7 +70,7 @@ def epoch(work: Workload) -> Phase:
     count = work.epoch * flops.fine_tuning_step(work.batch_size, work.model.dims)
 
     def run() -> Params:
-        state = pretraining.init([stage], _copy(work.params))
+        state = pretraining.init([stage], work.params)
         return pretraining.pretrain(KEY, [stage], state, work.x, batch_size=work.batch_size)[0]
 
     return Phase("pretraining epoch", 1, lambda _: count, run)
@@ -123,8 +122,3 @@ def kmeans_restarts(z: jax.Array, n_clusters: int, n_restarts: int, key: jax.Arr
 
     run = partial(kmeans, key, z, n_clusters, n_restarts=n_restarts, **stopping)
     return Phase(f"k-means, {n_restarts} restarts", 1, count, run)
-
-
-def _copy(params: Params) -> Params:
-    """A copy whose memory the library may reuse."""
-    return jax.tree.map(jnp.copy, params)

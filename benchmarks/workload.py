@@ -96,8 +96,4 @@ def parse_dims(text: str) -> tuple[int, ...]:
         sizes = tuple(int(size) for size in text.split(","))
     except ValueError:
         raise ValueError(f"dims must be integers like 784,500,500,2000,10, got {text!r}") from None
-    for i, size in enumerate(sizes):
-        check_integer(f"dims[{i}]", size, 1)
-    if len(sizes) < 2:
-        raise ValueError(f"dims must hold an input and an embedding size at least, got {text!r}")
-    return sizes
+    return Autoencoder(sizes).dims  # which knows what sizes it takes
