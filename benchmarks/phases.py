@@ -94,6 +94,7 @@ def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = Fal
             optimizer=clustering.paper_optimizer(),
             batch_size=work.batch_size,
             n_steps=n_steps,
+            longest=n_steps,
         )
         return info
 
@@ -111,7 +112,7 @@ def refresh(work: Workload) -> Phase:
 
 
 def _refresh(work: Workload, params: Params, centroids: jax.Array) -> Any:
-    return clustering._refresh(work.model, params, centroids, work.x, 1.0)
+    return clustering.refresh(work.model, params, centroids, work.x)
 
 
 def kmeans_restarts(z: jax.Array, n_clusters: int, n_restarts: int, key: jax.Array = KEY, **stopping: Any) -> Phase:

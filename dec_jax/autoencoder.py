@@ -115,6 +115,11 @@ def encode(model: nn.Module, params: Params, x: jax.Array) -> jax.Array:
     return model.apply({"params": params}, x, method="encode")
 
 
+def decode(model: nn.Module, params: Params, z: jax.Array) -> jax.Array:
+    """Reconstruction of the embedding z (…, m) under `params`: (…, d)."""
+    return model.apply({"params": params}, z, method="decode")
+
+
 def reconstruct(model: nn.Module, params: Params, x: jax.Array) -> jax.Array:
     """Reconstruction of x (…, d) under `params`: (…, d)."""
     return model.apply({"params": params}, x)

@@ -14,16 +14,21 @@ from dec_jax import autoencoder
 from dec_jax.autoencoder import Identity, Params
 from dec_jax.kmeans import kmeans
 from dec_jax.losses import log_soft_assignment, log_target_distribution
-from dec_jax.objectives import Objective, StepInputs, dec
+from dec_jax.objectives import Objective, StepInputs, as_objective, dec
 from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
 from dec_jax.validation import check_integer, check_number
+
+Terms = dict[str, jax.Array]
+# What is folded into a run's key for the draws of its steps: no permutation of its batches has this number.
+_NOISE = 2**32 - 1
+_DEC = dec()
 
 
 class ClusteringState(NamedTuple):
     """What must be carried on: with the key it determines the rest of the run.
 
     Attributes:
-        params: of the encoder.
+        params: of the encoder, and of the decoder where the objective needs the reconstruction.
         centroids: (k, m).
         opt_state: of the optimiser over encoder and centroids.
         target: (n, k) target distribution P of all samples.
@@ -46,11 +51,13 @@ class ClusteringInfo(NamedTuple):
         loss: mean objective of the updates.
         label_change: fraction of samples whose cluster changed since the refresh before, in [0, 1].
         smallest_cluster: number of samples in the smallest cluster.
+        terms: mean value of each term of the objective, by name, unweighted.
     """
 
     loss: jax.Array
     label_change: jax.Array
     smallest_cluster: jax.Array
+    terms: dict[str, jax.Array]
 
 
 class Fit(NamedTuple):
@@ -95,6 +102,7 @@ def init(
     n_clusters: int,
     *,
     optimizer: optax.GradientTransformation | None = None,
+    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
     alpha: float = 1.0,
     n_restarts: int = 20,
 ) -> ClusteringState:
@@ -103,10 +111,11 @@ def init(
     Args:
         key: PRNG key of k-means.
         model: a Flax module with `encode`.
-        params: its parameters; those of a decoder are dropped.
+        params: its parameters; those of a decoder are dropped where the objective does not need it.
         x: (n, d) samples on the device.
         n_clusters: k, between 2 and n.
         optimizer: over {"params", "centroids"}; default `paper_optimizer()`.
+        objective: what will be minimised; default `objectives.dec()`.
         alpha: degrees of freedom of the soft assignment, above 0.
         n_restarts: of k-means.
 
@@ -115,9 +124,9 @@ def init(
     """
     check_integer("n_clusters", n_clusters, 2, x.shape[0], why="the number of samples")
     check_number("alpha", alpha, 0, exclusive=True)
-    params = autoencoder.encoder_params(params)
-    centroids = kmeans(key, embed(model, params, x), n_clusters, n_restarts=n_restarts).centroids
-    return start(model, params, centroids, x, optimizer=optimizer, alpha=alpha)
+    z = embed(model, autoencoder.encoder_params(params), x)
+    centroids = kmeans(key, z, n_clusters, n_restarts=n_restarts).centroids
+    return start(model, params, centroids, x, optimizer=optimizer, objective=objective, alpha=alpha)
 
 
 def start(
@@ -127,13 +136,17 @@ def start(
     x: Samples,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    alpha: float = 1.0,
+    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
+    alpha: float | jax.Array = 1.0,
+    active: jax.Array | None = None,
 ) -> ClusteringState:
-    """State before the first update from given centroids (k, m)."""
+    """State before the first update from given centroids (k, m), of which `active` (k,) take part (default all)."""
+    if not as_objective(objective or _DEC).needs("reconstruction"):
+        params = autoencoder.encoder_params(params)
     # Updates donate their state's memory, and the caller goes on using the arrays that came in.
-    params, centroids = jax.tree.map(jnp.copy, (autoencoder.encoder_params(params), centroids))
+    params, centroids = jax.tree.map(jnp.copy, (params, centroids))
     opt_state = (optimizer or paper_optimizer()).init({"params": params, "centroids": centroids})
-    target, labels = _refresh(model, params, centroids, x, alpha)
+    target, labels = refresh(model, params, centroids, x, alpha, active)
     return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0))
 
 
@@ -145,19 +158,31 @@ def soft_assignments(
     return jnp.exp(_log_q(model, params, centroids, x, alpha))
 
 
-def _log_q(model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array) -> jax.Array:
+def _log_q(
+    model: nn.Module,
+    params: Params,
+    centroids: jax.Array,
+    x: Samples,
+    alpha: float | jax.Array,
+    active: jax.Array | None = None,
+) -> jax.Array:
     def chunk(rows: jax.Array) -> jax.Array:
-        return log_soft_assignment(autoencoder.encode(model, params, rows), centroids, alpha)
+        return log_soft_assignment(autoencoder.encode(model, params, rows), centroids, alpha, active)
 
     return map_rows(chunk, x)
 
 
 @partial(jax.jit, static_argnames="model")
-def _refresh(
-    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array
+def refresh(
+    model: nn.Module,
+    params: Params,
+    centroids: jax.Array,
+    x: Samples,
+    alpha: float | jax.Array = 1.0,
+    active: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Target distribution (n, k) and labels (n,) of all samples."""
-    log_q = _log_q(model, params, centroids, x, alpha)
+    """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d), a chunk at a time."""
+    log_q = _log_q(model, params, centroids, x, alpha, active)
     return jnp.exp(log_target_distribution(log_q)), jnp.argmax(log_q, axis=1).astype(jnp.int32)
 
 
@@ -168,79 +193,102 @@ def update(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    objective: Objective = dec,
+    objective: Objective = _DEC,
     alpha: float | jax.Array = 1.0,
-) -> tuple[ClusteringState, jax.Array]:
+    active: jax.Array | None = None,
+    key: jax.Array | None = None,
+) -> tuple[ClusteringState, dict[str, jax.Array]]:
     """One update of encoder and centroids.
 
     Args:
         state: the state before.
         x: (b, d) batch.
         p: (b, k) the batch's rows of the target distribution.
-        model: a Flax module with `encode`.
+        model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
         optimizer: over {"params", "centroids"}.
         objective: what to minimise.
         alpha: degrees of freedom.
+        active: (k,) bool, the clusters that take part; default all.
+        key: PRNG key of the step, for objectives that draw.
 
     Returns:
-        The state after, with target and labels as before, and the objective's value, a scalar.
+        The state after, with target and labels as before; the objective's value as "loss" and those of its terms by
+        name, scalars.
     """
 
-    def loss(trainable: dict[str, Any]) -> jax.Array:
+    def loss(trainable: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         z = autoencoder.encode(model, trainable["params"], x)
-        log_q = log_soft_assignment(z, trainable["centroids"], alpha)
-        return objective(StepInputs(x, z, trainable["centroids"], log_q, p))
+        log_q = log_soft_assignment(z, trainable["centroids"], alpha, active)
+        decoded = None
+        if objective.needs("reconstruction"):
+            decoded = autoencoder.decode(model, trainable["params"], z)
+        return objective(StepInputs(x, z, trainable["centroids"], log_q, p, decoded, state.step, key))
 
     trainable = {"params": state.params, "centroids": state.centroids}
-    value, gradient = jax.value_and_grad(loss)(trainable)
+    (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
     updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
     moved = optax.apply_updates(trainable, updates)
-    return state._replace(**moved, opt_state=opt_state, step=state.step + 1), value
+    return state._replace(**moved, opt_state=opt_state, step=state.step + 1), {"loss": value} | terms
 
 
-@partial(
-    jax.jit,
-    static_argnames=("model", "optimizer", "objective", "batch_size", "n_steps"),
-    donate_argnames="state",
-)
-def advance(
+def interval(
     key: jax.Array,
     state: ClusteringState,
     x: Samples,
+    n_steps: int | jax.Array,
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    objective: Objective = dec,
+    objective: Objective = _DEC,
     alpha: float | jax.Array = 1.0,
+    active: jax.Array | None = None,
     batch_size: int = 256,
-    n_steps: int = 160,
+    longest: int = 160,
 ) -> tuple[ClusteringState, ClusteringInfo]:
-    """`n_steps` updates under one target distribution as one scan, then the refresh of P from all data.
+    """`n_steps` updates under one target distribution, then the refresh of P from all data: pure, and not compiled.
 
     Args:
         key: of the run; step s draws its batch from it and from s alone.
-        state: the state before; donated.
+        state: the state before.
         x: (n, d) samples.
-        model: a Flax module with `encode`.
+        n_steps: λ, or less at the end of a run: at least 1, at most `longest`; traced.
+        model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
         optimizer: over {"params", "centroids"}.
         objective: what to minimise.
         alpha: degrees of freedom.
+        active: (k,) bool, the clusters that take part; default all.
         batch_size: b, at most n.
-        n_steps: λ.
+        longest: the largest λ; a Python integer.
     """
     target, labels = state.target, state.labels
-    step = partial(update, model=model, optimizer=optimizer, objective=objective, alpha=alpha)
+    step = partial(update, model=model, optimizer=optimizer, objective=objective, alpha=alpha, active=active)
+    batches = batch_indices(key, state.step, x.shape[0], batch_size, longest)
+    noise_key = jax.random.fold_in(key, _NOISE)
 
-    def body(state: ClusteringState, indices: jax.Array) -> tuple[ClusteringState, jax.Array]:
-        return step(state, take_rows(x, indices), target[indices])
+    def body(i: jax.Array, carry: tuple[ClusteringState, Terms]) -> tuple[ClusteringState, Terms]:
+        state, total = carry
+        key = jax.random.fold_in(noise_key, state.step)
+        state, terms = step(state, take_rows(x, batches[i]), target[batches[i]], key=key)
+        return state, jax.tree.map(jnp.add, total, terms)
 
-    batches = batch_indices(key, state.step, x.shape[0], batch_size, n_steps)
     # Target and labels stay out of the loop, which would carry a copy of them along.
-    state, loss = jax.lax.scan(body, state._replace(target=(), labels=()), batches)
-    new_target, new_labels = _refresh(model, state.params, state.centroids, x, alpha)
+    start = (state._replace(target=(), labels=()), dict.fromkeys(("loss", *objective.names), jnp.float32(0)))
+    state, total = jax.lax.fori_loop(0, n_steps, body, start)
+    new_target, new_labels = refresh(model, state.params, state.centroids, x, alpha, active)
     sizes = jnp.bincount(new_labels, length=len(state.centroids))
-    info = ClusteringInfo(loss.mean(), jnp.mean(new_labels != labels), sizes.min())
+    if active is not None:
+        sizes = jnp.where(active, sizes, x.shape[0])
+    mean = jax.tree.map(lambda value: value / n_steps, total)
+    info = ClusteringInfo(mean.pop("loss"), jnp.mean(new_labels != labels), sizes.min(), mean)
     return state._replace(target=new_target, labels=new_labels), info
+
+
+advance = partial(
+    jax.jit,
+    static_argnames=("model", "optimizer", "batch_size", "longest"),
+    donate_argnames="state",
+)(interval)
+"""`interval`, compiled; the state is donated."""
 
 
 def fit(
@@ -250,7 +298,7 @@ def fit(
     x: Samples,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    objective: Objective = dec,
+    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
     alpha: float = 1.0,
     batch_size: int = 256,
     update_interval: int | None = None,
@@ -267,7 +315,7 @@ def fit(
             Its memory is reused: it is no longer valid afterwards.
         x: (n, d) samples on the device.
         optimizer: the one that `state` was made with; default `paper_optimizer()`.
-        objective: what to minimise.
+        objective: what to minimise: an `Objective`, or a plain function of `StepInputs`; default `objectives.dec()`.
         alpha: degrees of freedom, above 0.
         batch_size: b; n is taken, with a warning, where it is smaller.
         update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
@@ -283,22 +331,22 @@ def fit(
     check_number("tolerance", tolerance, 0, 1)
     check_integer("max_steps", max_steps, 0)
     batch_size = usable_batch_size(batch_size, x.shape[0])
-    interval = update_interval
-    if interval is None:
-        interval = default_update_interval(x.shape[0], batch_size)
-    check_integer("update_interval", interval, 1)
+    if update_interval is None:
+        update_interval = default_update_interval(x.shape[0], batch_size)
+    check_integer("update_interval", update_interval, 1)
     step = partial(
         advance,
         model=model,
         optimizer=optimizer or paper_optimizer(),
-        objective=objective,
+        objective=as_objective(objective or _DEC),
         alpha=alpha,
         batch_size=batch_size,
+        longest=update_interval,
     )
     history: list[ClusteringInfo] = []
-    for done in range(int(state.step), max_steps, interval):
-        state, info = step(key, state, x, n_steps=min(interval, max_steps - done))
-        history.append(ClusteringInfo(*map(float, info)))
+    for done in range(int(state.step), max_steps, update_interval):
+        state, info = step(key, state, x, min(update_interval, max_steps - done))
+        history.append(jax.tree.map(float, info))
         _check_finite(history[-1], done)
         if on_refresh:
             on_refresh(state, history[-1])

@@ -39,9 +39,10 @@ def kmeans(
     n_clusters: int,
     *,
     n_restarts: int = 20,
-    tolerance: float = 1e-4,
+    tolerance: float | jax.Array = 1e-4,
     max_iterations: int = 300,
     chunk_size: int = CHUNK_SIZE,
+    n_active: jax.Array | None = None,
 ) -> KMeansResult:
     """Best of several runs of k-means (Lloyd 1982) from greedy k-means++ seeds (Arthur and Vassilvitskii 2007).
 
@@ -57,16 +58,19 @@ def kmeans(
             variance of the features.
         max_iterations: of Lloyd's algorithm.
         chunk_size: samples compared with the centroids at a time.
+        n_active: scalar int32, at most k: only the first n_active centroids take part, with the draws of a run with
+            that k; the others stay at the mean of z. Traced: one program serves every number of clusters up to k.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
     """
     check_integer("n_clusters", n_clusters, 1, len(z), why="the number of samples")
     check_integer("n_restarts", n_restarts, 1)
-    check_number("tolerance", tolerance, 0)
+    if not isinstance(tolerance, jax.Array):
+        check_number("tolerance", tolerance, 0)
     check_integer("max_iterations", max_iterations, 1)
     check_integer("chunk_size", chunk_size, 1)
-    return _kmeans(key, z, tolerance, max_iterations, n_clusters, n_restarts, chunk_size)
+    return _kmeans(key, z, tolerance, max_iterations, n_active, n_clusters, n_restarts, chunk_size)
 
 
 @partial(jax.jit, static_argnames=("n_clusters", "n_restarts", "chunk_size"))
@@ -75,21 +79,23 @@ def _kmeans(
     z: jax.Array,
     tolerance: jax.Array,
     max_iterations: jax.Array,
+    n_active: jax.Array | None,
     n_clusters: int,
     n_restarts: int,
     chunk_size: int,
 ) -> KMeansResult:
+    active = None if n_active is None else jnp.arange(n_clusters) < n_active
     origin = z.mean(axis=0)
     z = z - origin  # distances lose fewest digits around the mean
     # A chunk is shared by all restarts: fewer rows where there are more centroids.
     chunk_size = max(1, chunk_size // max(1, n_clusters * n_restarts // 256))
     keys = jax.random.split(key, n_restarts)
     # One after the other: side by side, the distances of all restarts would be the largest array of the run.
-    seeds = jax.lax.map(lambda key: _plus_plus(key, z, n_clusters), keys)
-    centroids, iterations = _lloyd(z, seeds, tolerance * z.var(axis=0).mean(), max_iterations, chunk_size)
-    inertias = sum_rows(lambda rows: jax.vmap(_inertia, in_axes=(None, 0))(rows, centroids), z, chunk_size)
+    seeds = jax.lax.map(lambda key: _plus_plus(key, z, n_clusters, n_active), keys)
+    centroids, iterations = _lloyd(z, seeds, active, tolerance * z.var(axis=0).mean(), max_iterations, chunk_size)
+    inertias = sum_rows(lambda rows: jax.vmap(partial(_inertia, rows, active))(centroids), z, chunk_size)
     best = jnp.argmin(inertias)
-    labels = map_rows(lambda rows: _nearest(rows, centroids[best]), z, chunk_size)
+    labels = map_rows(lambda rows: _nearest(rows, active, centroids[best]), z, chunk_size)
     return KMeansResult(centroids[best] + origin, labels, inertias[best], iterations)
 
 
@@ -99,19 +105,23 @@ def _squared_distances(z: jax.Array, centroids: jax.Array) -> jax.Array:
     return jnp.maximum(squared, 0)
 
 
-def _nearest(z: jax.Array, centroids: jax.Array) -> jax.Array:
+def _nearest(z: jax.Array, active: jax.Array | None, centroids: jax.Array) -> jax.Array:
     # ‖z‖² is the same for all centroids.
     scores = 0.5 * jnp.sum(centroids**2, axis=-1) - jnp.matmul(z, centroids.T, precision="highest")
+    if active is not None:
+        scores = jnp.where(active, scores, jnp.inf)
     return jnp.argmin(scores, axis=-1).astype(jnp.int32)
 
 
-def _inertia(z: jax.Array, centroids: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.square(z - centroids[_nearest(z, centroids)]))
+def _inertia(z: jax.Array, active: jax.Array | None, centroids: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.square(z - centroids[_nearest(z, active, centroids)]))
 
 
-def _plus_plus(key: jax.Array, z: jax.Array, n_clusters: int) -> jax.Array:
+def _plus_plus(key: jax.Array, z: jax.Array, n_clusters: int, n_active: jax.Array | None) -> jax.Array:
     """Greedy k-means++ seeds (k, m): of 2 + ln k samples drawn by squared distance, the best one becomes a seed."""
     n_trials = 2 + int(np.log(n_clusters))
+    # Of a larger draw, the first numbers are those of a smaller one.
+    trial_is_on = True if n_active is None else jnp.arange(n_trials) < 2 + jnp.floor(jnp.log(n_active))
     first_key, key = jax.random.split(key)
     first = z[jax.random.randint(first_key, (), 0, len(z))]
     seeds = jnp.zeros((n_clusters, z.shape[1]), z.dtype).at[0].set(first)
@@ -124,14 +134,19 @@ def _plus_plus(key: jax.Array, z: jax.Array, n_clusters: int) -> jax.Array:
         trials = z[jnp.minimum(jnp.searchsorted(cumulative, draws, side="right"), len(z) - 1)]
         # The samples lie along the fast axis of memory: (trials, n).
         candidates = jnp.minimum(nearest, _squared_distances(trials, z))
-        best = jnp.argmin(candidates.sum(axis=1))
+        best = jnp.argmin(jnp.where(trial_is_on, candidates.sum(axis=1), jnp.inf))
         return seeds.at[j].set(trials[best]), candidates[best]
 
-    return jax.lax.fori_loop(1, n_clusters, add_seed, (seeds, nearest))[0]
+    return jax.lax.fori_loop(1, n_clusters if n_active is None else n_active, add_seed, (seeds, nearest))[0]
 
 
 def _lloyd(
-    z: jax.Array, seeds: jax.Array, threshold: jax.Array, max_iterations: jax.Array, chunk_size: int
+    z: jax.Array,
+    seeds: jax.Array,
+    active: jax.Array | None,
+    threshold: jax.Array,
+    max_iterations: jax.Array,
+    chunk_size: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Centroids (restarts, k, m) that moved by no more than `threshold`, and the number of iterations."""
 
@@ -139,7 +154,7 @@ def _lloyd(
         return jnp.any(state.shift > threshold) & (state.iteration < max_iterations)
 
     def iterate(state: _Lloyd) -> _Lloyd:
-        moved = _move(z, state.centroids, chunk_size)
+        moved = _move(z, active, state.centroids, chunk_size)
         shift = jnp.sum((moved - state.centroids) ** 2, axis=(1, 2))
         # A run that had met the tolerance stays where it was, as if it ran alone.
         done = state.shift <= threshold
@@ -151,36 +166,37 @@ def _lloyd(
     return end.centroids, end.iteration
 
 
-def _move(z: jax.Array, centroids: jax.Array, chunk_size: int) -> jax.Array:
+def _move(z: jax.Array, active: jax.Array | None, centroids: jax.Array, chunk_size: int) -> jax.Array:
     """One Lloyd iteration of all restarts: each centroid goes to the mean of its samples."""
 
     def statistics(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.vmap(_cluster_sums, in_axes=(None, 0))(rows, centroids)
+        return jax.vmap(partial(_cluster_sums, rows, active))(centroids)
 
     sums, counts = sum_rows(statistics, z, chunk_size)
     empty = counts == 0
     means = jnp.where(empty[..., None], centroids, sums / jnp.maximum(counts, 1)[..., None])
+    lost = empty if active is None else empty & active
     # Rare, and dear: a real branch, which is why the restarts are an axis here and no outer vmap.
-    return jax.lax.cond(empty.any(), partial(_reseed, z, chunk_size), lambda means, _: means, means, empty)
+    return jax.lax.cond(lost.any(), partial(_reseed, z, chunk_size), lambda means, *_: means, means, lost, empty)
 
 
-def _cluster_sums(z: jax.Array, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _cluster_sums(z: jax.Array, active: jax.Array | None, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Sum (k, m) and number (k,) of the samples nearest to each centroid."""
-    members = jax.nn.one_hot(_nearest(z, centroids), len(centroids), dtype=z.dtype)
+    members = jax.nn.one_hot(_nearest(z, active, centroids), len(centroids), dtype=z.dtype)
     return jnp.matmul(members.T, z, precision="highest"), members.sum(axis=0)
 
 
-def _reseed(z: jax.Array, chunk_size: int, centroids: jax.Array, empty: jax.Array) -> jax.Array:
-    """Puts the j-th empty cluster of each restart onto the j-th farthest sample, unless that lies on a centroid."""
+def _reseed(z: jax.Array, chunk_size: int, centroids: jax.Array, lost: jax.Array, empty: jax.Array) -> jax.Array:
+    """Puts the j-th lost cluster of each restart onto the j-th farthest sample, unless that lies on a centroid."""
 
-    def far(centroids: jax.Array, empty: jax.Array) -> jax.Array:
+    def far(centroids: jax.Array, lost: jax.Array, empty: jax.Array) -> jax.Array:
         distances = map_rows(lambda rows: _distance_to_used(rows, centroids, empty), z, chunk_size)
         farthest, samples = jax.lax.top_k(distances, len(centroids))
-        rank = jnp.maximum(jnp.cumsum(empty) - 1, 0)
-        replace = empty & (farthest[rank] > 0)
+        rank = jnp.maximum(jnp.cumsum(lost) - 1, 0)
+        replace = lost & (farthest[rank] > 0)
         return jnp.where(replace[:, None], z[samples[rank]], centroids)
 
-    return jax.lax.map(lambda restart: far(*restart), (centroids, empty))
+    return jax.lax.map(lambda restart: far(*restart), (centroids, lost, empty))
 
 
 def _distance_to_used(z: jax.Array, centroids: jax.Array, empty: jax.Array) -> jax.Array:

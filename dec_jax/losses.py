@@ -60,20 +60,24 @@ RECONSTRUCTION_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = 
 }
 
 
-def log_soft_assignment(z: jax.Array, centroids: jax.Array, alpha: float | jax.Array = 1.0) -> jax.Array:
+def log_soft_assignment(
+    z: jax.Array, centroids: jax.Array, alpha: float | jax.Array = 1.0, active: jax.Array | None = None
+) -> jax.Array:
     """Log of the soft assignment q_ij ∝ (1 + ‖z_i − μ_j‖²/α)^(−(α+1)/2), Student's t kernel (equation 1).
 
     Args:
         z: (…, m) embeddings.
         centroids: (k, m).
         alpha: degrees of freedom, above 0.
+        active: (k,) bool, the clusters that take part; the others get −inf and no gradient. Default all.
 
     Returns:
         (…, k); the exponentials of each row sum to 1.
     """
     # Differences, not ‖z‖² − 2zμ + ‖μ‖²: the expansion cancels where it matters most, close to a centroid.
     squared = jnp.sum(jnp.square(z[..., None, :] - centroids), axis=-1)
-    return jax.nn.log_softmax(-0.5 * (alpha + 1) * jnp.log1p(squared / alpha), axis=-1)
+    logits = -0.5 * (alpha + 1) * jnp.log1p(squared / alpha)
+    return jax.nn.log_softmax(logits if active is None else jnp.where(active, logits, -jnp.inf), axis=-1)
 
 
 def soft_assignment(z: jax.Array, centroids: jax.Array, alpha: float | jax.Array = 1.0) -> jax.Array:

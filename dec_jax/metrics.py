@@ -1,18 +1,19 @@
 """How well clusters agree with known classes: accuracy under the best matching, information, Rand index.
 
-None of them depends on how the clusters are numbered, and none needs as many clusters as classes. Labels are
-integers of any value, negative ones and gaps included, in numpy or jax arrays or lists. Every function raises
-a ValueError where the labels are empty, not one-dimensional or of different lengths, and a TypeError where
-they are no integers.
+None of these depends on how the clusters are numbered, and none needs as many clusters as classes. Labels are
+integers of any value, negative ones and gaps included, in numpy or jax arrays or lists. They raise a ValueError
+where the labels are empty, not one-dimensional or of different lengths, and a TypeError where they are no
+integers. `generalisability` needs no classes: it compares two losses.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from dec_jax.validation import check_labels
+from dec_jax.validation import check_labels, check_number
 
 
 class Confusion(NamedTuple):
@@ -102,6 +103,27 @@ def scores(labels_true: Any, labels_pred: Any) -> dict[str, float]:
         "nmi": nmi(labels_true, labels_pred),
         "ari": ari(labels_true, labels_pred),
     }
+
+
+def generalisability(loss_train: float, loss_held_out: float) -> float:
+    """G = L_train / L_validation (Xie et al. 2016, section 5.5): it falls where more clusters begin to overfit.
+
+    Args:
+        loss_train: mean KL(P‖Q) of the samples that were trained on, at least 0.
+        loss_held_out: the same of samples that were held out.
+
+    Returns:
+        The ratio, at least 0. Two losses of 0 are equal, so that G is 1; ∞ where only the held-out loss is 0.
+
+    Raises:
+        TypeError: a loss is no number.
+        ValueError: a loss is NaN, infinite or below 0.
+    """
+    loss_train = check_number("loss_train", loss_train, 0)
+    loss_held_out = check_number("loss_held_out", loss_held_out, 0)
+    if loss_held_out == 0:
+        return 1.0 if loss_train == 0 else math.inf
+    return loss_train / loss_held_out
 
 
 def _check_pair(labels_true: Any, labels_pred: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,12 @@ class LayerLoss:
         input_key, hidden_key = jax.random.split(key)
         apply = partial(self.model.apply, {"params": params}, layer=self.layer)
         hidden = apply(dropout(input_key, h, self.input_dropout), method="encode_layer")
-        return self.loss(apply(dropout(hidden_key, hidden, self.dropout), method="decode_layer"), h)
+        if self.layer == self.model.n_layers - 1:
+            # Drawn coordinate by coordinate: those of a wider embedding begin with those of a narrower one.
+            noisy = dropout(hidden_key, hidden.T, self.dropout).T
+        else:
+            noisy = dropout(hidden_key, hidden, self.dropout)
+        return self.loss(apply(noisy, method="decode_layer"), h)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 from functools import cache, partial
+from importlib import import_module
+from typing import Any
 
+import jax
 import optax
 
-from dec_jax import clustering, corruption, pretraining
+from dec_jax import clustering, corruption, objectives, pretraining
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.data import Dataset, default_rule
 from dec_jax.losses import RECONSTRUCTION_LOSSES
+from dec_jax.objectives import Objective
 from dec_jax.pretraining import Corruption, Stage
 from dec_jax.validation import check_integer
 from experiments.settings import Settings
@@ -33,6 +37,7 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     )
     _check_steps(resolved)
     _check_cross_entropy(resolved)
+    _check_objective(resolved)
     return resolved
 
 
@@ -54,6 +59,11 @@ def _check_cross_entropy(settings: Settings) -> None:
         if getattr(settings, name) != value:
             layers = " in layer-wise pretraining" if name in ("loss", "activation") else ""
             raise ValueError(f"loss={settings.loss} needs {name}={value}{layers}, got {getattr(settings, name)}")
+
+
+def _check_objective(settings: Settings) -> None:
+    if objective(settings).needs("reconstruction") and not settings.train_encoder:
+        raise ValueError(f"objective={settings.objective} reads the reconstruction and needs train_encoder=true")
 
 
 def network(settings: Settings, n_features: int) -> Autoencoder:
@@ -97,25 +107,55 @@ def pretraining_optimizer(settings: Settings, n_steps: int) -> optax.GradientTra
     rate, schedule = settings.learning_rate, settings.learning_rate_schedule
     if settings.optimizer == "sgd" and schedule == "step":
         return pretraining.paper_optimizer(rate, settings.momentum, settings.decay_every, settings.bias_factor)
-    return _optimizer(settings.optimizer, rate, schedule, n_steps, settings.momentum, settings.decay_every)
+    return optimizer(settings.optimizer, rate, schedule, n_steps, settings.momentum, settings.decay_every)
 
 
 def clustering_optimizer(settings: Settings) -> optax.GradientTransformation:
     """The optimiser of the clustering phase."""
     if settings.cluster_optimizer == "adam":
-        return _optimizer("adam", settings.cluster_learning_rate)
+        return optimizer("adam", settings.cluster_learning_rate)
     return clustering.paper_optimizer(settings.cluster_learning_rate, settings.cluster_momentum)
 
 
+def objective(
+    settings: Settings, gamma: float | jax.Array | None = None, size_balance: float | jax.Array | None = None
+) -> Objective:
+    """What the clustering phase minimises; weights that are given take the place of the settings'.
+
+    Raises:
+        ValueError: `settings.objective` names a module or a function that cannot be imported.
+        TypeError: the function is no objective.
+    """
+    if settings.objective == "idec":
+        chosen = objectives.idec(settings.gamma if gamma is None else gamma)
+    elif settings.objective == "dec":
+        chosen = objectives.dec()
+    else:
+        chosen = objectives.as_objective(_imported(settings.objective))
+    if settings.size_balance == 0:
+        return chosen
+    weight = settings.size_balance if size_balance is None else size_balance
+    return chosen + weight * objectives.size_balance()
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"objective {path!r} cannot be imported: {error}") from error
+
+
 @cache  # the same arguments give the same object, for which nothing is compiled a second time
-def _optimizer(
+def optimizer(
     name: str,
-    rate: float,
+    rate: float | jax.Array,
     schedule: str = "constant",
     n_steps: int = 1,
-    momentum: float = 0.0,
+    momentum: float | jax.Array = 0.0,
     decay_every: int = 1,
 ) -> optax.GradientTransformation:
+    """One of `settings.OPTIMIZERS` with one of `settings.SCHEDULES`."""
     rates = {
         "constant": optax.constant_schedule(rate),
         "step": optax.exponential_decay(rate, decay_every, 0.1, staircase=True),

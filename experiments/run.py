@@ -19,7 +19,7 @@ from experiments import plan, report, trial
 from experiments.journal import Journal
 from experiments.presets import N_CLUSTERS, PRESETS
 from experiments.progress import PhaseProgress
-from experiments.settings import HELP, Settings, parse
+from experiments.settings import HELP, OBJECTIVES, Settings, parse
 
 UNFINISHED = "unfinished"
 MEGABYTE = 2**20
@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--n-clusters", type=int, metavar="K", help="number of clusters; a file needs it")
     cli.add_argument("--preset", default="fast", metavar="NAME", help=f"{', '.join(PRESETS)} (default: fast)")
     cli.add_argument("--bottleneck", type=int, metavar="M", help="dimensions of the embedding (default: 10)")
+    cli.add_argument(
+        "--objective", metavar="NAME", help=f"{', '.join(OBJECTIVES)} or package.module:function (default: dec)"
+    )
     cli.add_argument("--seed", type=int, default=0, metavar="S", help="fixes the run to the last bit (default: 0)")
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATA-PRESET-seedS")
     cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting")
@@ -56,7 +59,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     """
     preset = PRESETS[check_choice("preset", arguments.preset, PRESETS)]
     values = preset | parse(arguments.set)
-    for name in ("n_clusters", "bottleneck"):
+    for name in ("n_clusters", "bottleneck", "objective"):
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
     values.setdefault("n_clusters", N_CLUSTERS.get(arguments.data))
@@ -68,19 +71,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
     arguments = parser().parse_args(words)
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: _say("warning", message)
+        warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
             run(arguments)
         except KeyboardInterrupt:
             print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
             return 130
         except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
-            _say("error", error)
+            say("error", error)
             return 2
     return 0
 
 
-def _say(kind: str, message: Warning | Exception | str) -> None:
+def say(kind: str, message: Warning | Exception | str) -> None:
+    """Prints a warning or an error on one line of stderr."""
     print(f"{kind}: {str(message).replace(chr(10), ' ')}", file=sys.stderr)
 
 
@@ -99,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
     scaling = data.fit_scaling(resolved.scaling, dataset.x)
     samples = data.apply_scaling(scaling, dataset.x)
     identity = vars(resolved) | {"samples": trial.fingerprint(dataset)}
-    with _naming(out):
+    with naming(out):
         _make_writable(out, dataset)
         journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
         usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
@@ -126,7 +130,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _naming(out: Path) -> Iterator[None]:
+def naming(out: Path) -> Iterator[None]:
     """Lets an error of the file system say which folder it is about."""
     try:
         yield

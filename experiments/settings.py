@@ -13,6 +13,7 @@ from dec_jax.validation import check_choice, check_integer, check_number
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "step", "cosine")
+OBJECTIVES = ("dec", "idec")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,16 @@ class Settings:
     tolerance: float = 0.001
     max_steps: int = 100_000
     train_encoder: bool = True
+    objective: str = "dec"
+    gamma: float = 0.1
+    size_balance: float = 0.0
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
             if getattr(self, name) is not None or name not in OPTIONAL:
                 check(name, getattr(self, name))
+        if ":" not in self.objective:
+            check_choice("objective", self.objective, (*OBJECTIVES, "package.module:function"))
         for i, size in enumerate(self.hidden):
             check_integer(f"hidden[{i}]", size, 1)
         if self.layer_wise_steps + self.fine_tuning_steps == 0:
@@ -99,6 +105,8 @@ HELP = {
     "tolerance": "clustering stops when fewer than this fraction of samples change their cluster",
     "max_steps": "clustering stops here at the latest",
     "train_encoder": "false is DEC without back-propagation: only the centroids move",
+    "gamma": "weight of KL(P‖Q) in the objective idec",
+    "size_balance": "weight of a term that keeps clusters of one size",
 }
 
 _rate = partial(check_number, minimum=0, maximum=0.999)
@@ -136,6 +144,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "update_interval": _size,
     "tolerance": partial(check_number, minimum=0, maximum=1),
     "max_steps": _size,
+    "gamma": partial(check_number, minimum=0),
+    "size_balance": partial(check_number, minimum=0),
 }
 
 
@@ -154,11 +164,16 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
         if name not in HELP and name in Settings.__dataclass_fields__:
             raise ValueError(f"{name} is no key of --set but an option of its own: --{name.replace('_', '-')}")
         check_choice("setting", name, types_by_name)
-        values[name] = _parse_value(name, text, types_by_name[name])
+        values[name] = parse_value(name, text, types_by_name[name])
     return values
 
 
-def _parse_value(name: str, text: str, kind: Any) -> Any:
+def parse_value(name: str, text: str, kind: Any) -> Any:
+    """The value of a setting's type that `text` writes.
+
+    Raises:
+        ValueError: it writes none.
+    """
     kinds = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if text.lower() in ("none", "auto") and types.NoneType in kinds:
         return None

@@ -193,7 +193,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     settings, journal = trial.settings, trial.journal
     if not settings.train_encoder:
         model, params, x = clustering.freeze_encoder(model, params, x)
-    optimizer = plan.clustering_optimizer(settings)
+    optimizer, objective = plan.clustering_optimizer(settings), plan.objective(settings)
     trial.progress.start("k-means on embedding", 1)
     with _timed(trial, "autoencoder_kmeans"):
         state = clustering.init(
@@ -203,6 +203,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             x,
             settings.n_clusters,
             optimizer=optimizer,
+            objective=objective,
             alpha=settings.alpha,
             n_restarts=settings.kmeans_restarts,
         )
@@ -229,6 +230,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             jax.tree.map(jnp.asarray, state),
             x,
             optimizer=optimizer,
+            objective=objective,
             alpha=settings.alpha,
             batch_size=settings.batch_size,
             update_interval=settings.update_interval,
@@ -245,7 +247,8 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
 
 def _clustering_row(state: ClusteringState, info: ClusteringInfo, y: np.ndarray | None) -> Row:
     row: Row = {"phase": "clustering", "step": int(state.step), **info._asdict()}
-    row["smallest_cluster"] = int(info.smallest_cluster)
+    row["smallest_cluster"] = int(row.pop("smallest_cluster"))
+    del row["terms"]
     return row if y is None else row | metrics.scores(y, np.asarray(state.labels))
 
 

@@ -84,7 +84,7 @@ def test_a_lost_cluster_restarts_at_the_farthest_sample():
     z = jnp.float32([[0, 0], [0.1, 0], [5, 0], [9, 0]])
     centroids = jnp.float32([[[0, 0], [77, 77], [5, 0]]])
     empty = jnp.array([[False, True, False]])
-    np.testing.assert_array_equal(_reseed(z, 2, centroids, empty)[0], [[0, 0], [9, 0], [5, 0]])
+    np.testing.assert_array_equal(_reseed(z, 2, centroids, empty, empty)[0], [[0, 0], [9, 0], [5, 0]])
 
 
 def test_no_cluster_stays_empty_while_samples_differ():
@@ -115,7 +115,7 @@ def test_memory_is_bounded_by_the_chunk():
     shape = jax.ShapeDtypeStruct((n, 4), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     number = jax.ShapeDtypeStruct((), jnp.float32)
-    lowered = _kmeans.lower(key, shape, number, number, n_clusters=k, n_restarts=restarts, chunk_size=4096)
+    lowered = _kmeans.lower(key, shape, number, number, None, n_clusters=k, n_restarts=restarts, chunk_size=4096)
     used = lowered.compile().memory_analysis().temp_size_in_bytes
     all_distances = n * k * restarts * 4
     assert used < all_distances / 20

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mutual_info_score
 
-from dec_jax.metrics import accuracy, ari, matched_confusion, nmi, scores
+from dec_jax.metrics import accuracy, ari, generalisability, matched_confusion, nmi, scores
 
 METRICS = [accuracy, nmi, ari, matched_confusion, scores]
 label_pairs = st.lists(st.tuples(st.integers(-2, 3), st.integers(-1, 2)), min_size=1, max_size=30).map(
@@ -146,3 +147,33 @@ def test_takes_numpy_and_jax_arrays_of_whole_numbers(dtype):
 def test_bad_labels_are_refused(metric, labels_true, labels_pred, error, message):
     with pytest.raises(error, match=message):
         metric(labels_true, labels_pred)
+
+
+@pytest.mark.parametrize(
+    ("loss_train", "loss_held_out", "expected"),
+    [(0.3, 0.4, 0.75), (1, 2, 0.5), (np.float32(0.5), np.float64(0.25), 2.0), (0, 0.1, 0.0), (0, 0, 1.0)],
+)
+def test_generalisability_by_hand(loss_train, loss_held_out, expected):
+    result = generalisability(loss_train, loss_held_out)
+    assert result == pytest.approx(expected)
+    assert type(result) is float
+
+
+def test_generalisability_without_a_held_out_loss_is_infinite():
+    assert generalisability(0.1, 0.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("loss_train", "loss_held_out", "error", "message"),
+    [
+        (-0.1, 1.0, ValueError, "loss_train must be at least 0, got -0.1"),
+        (1.0, -1e-9, ValueError, "loss_held_out must be at least 0, got -1e-09"),
+        (math.nan, 1.0, ValueError, "loss_train must be at least 0, got nan"),
+        (1.0, math.inf, ValueError, "loss_held_out must be at least 0, got inf"),
+        ("1", 1.0, TypeError, "loss_train must be a number, got '1'"),
+        (1.0, None, TypeError, "loss_held_out must be a number, got None"),
+    ],
+)
+def test_losses_that_are_none_are_refused(loss_train, loss_held_out, error, message):
+    with pytest.raises(error, match=message):
+        generalisability(loss_train, loss_held_out)

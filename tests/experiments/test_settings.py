@@ -135,9 +135,9 @@ def test_something_must_be_trained():
 
 def test_every_setting_is_an_option_or_explained_and_checked():
     names = {field.name for field in fields(Settings)}
-    assert names - set(HELP) == {"data", "labels", "n_clusters", "preset", "seed"}
+    assert names - set(HELP) == {"data", "labels", "n_clusters", "preset", "seed", "objective"}
     assert set(HELP) < names
-    assert names - set(CHECKS) == {"data", "labels", "preset", "hidden", "train_encoder"}
+    assert names - set(CHECKS) == {"data", "labels", "preset", "hidden", "train_encoder", "objective"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
