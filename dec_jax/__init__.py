@@ -1,9 +1,11 @@
 """Deep embedded clustering in JAX: pure functions, compiled loops, reproducible results."""
 
 from dec_jax import (
+    augmentation,
     autoencoder,
     checkpoints,
     clustering,
+    convolutional,
     corruption,
     data,
     kmeans,
@@ -16,16 +18,20 @@ from dec_jax import (
 )
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.checkpoints import load_model, save_model
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.samples import to_device
 from dec_jax.trained_model import TrainedModel, assign, embed, soft_assign
 
 __all__ = [
     "Autoencoder",
+    "ConvolutionalAutoencoder",
     "TrainedModel",
     "assign",
+    "augmentation",
     "autoencoder",
     "checkpoints",
     "clustering",
+    "convolutional",
     "corruption",
     "data",
     "embed",

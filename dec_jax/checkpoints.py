@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import jax
 import numpy as np
 
 from dec_jax.autoencoder import Autoencoder
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data.scaling import Scaling
 from dec_jax.trained_model import TrainedModel
 
 FORMAT = 1
+MODELS = {model.__name__: model for model in (Autoencoder, ConvolutionalAutoencoder)}
 METADATA_FILE = "metadata.json"
 ARRAYS_FOLDER = "arrays"
 
@@ -94,11 +97,16 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Writes a trained model to a folder: configuration, parameters, centroids, scaling and versions.
 
     Raises:
+        TypeError: the network is none of `MODELS`, which are those that `load_model` can make again.
         OSError: the folder cannot be written; a previous one stays as it was.
     """
-    names = ("dims", "activation", "embedding_activation", "reconstruction_activation", "kernel_init")
+    kind = type(trained.model).__name__
+    if kind not in MODELS:
+        raise TypeError(f"model must be one of {', '.join(MODELS)} to be saved, got {kind}")
+    names = [field.name for field in fields(trained.model) if field.name not in ("parent", "name")]
     metadata = {
         "kind": "model",
+        "network": kind,
         "model": {name: getattr(trained.model, name) for name in names},
         "scaling": trained.scaling.to_json(),
         "alpha": float(trained.alpha),
@@ -119,7 +127,7 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         raise ValueError(f"{folder} holds no model but a checkpoint of an unfinished run")
     arrays = jax.tree.map(jax.numpy.asarray, arrays)
     return TrainedModel(
-        model=Autoencoder(**metadata["model"]),
+        model=MODELS[metadata.get("network", "Autoencoder")](**metadata["model"]),
         params=arrays["params"],
         centroids=arrays["centroids"],
         scaling=Scaling.from_json(metadata["scaling"]),
@@ -158,10 +166,13 @@ def _checkpointer() -> Iterator[Any]:
     import orbax.checkpoint as ocp
     from absl import logging
 
+    # Of many processes, each one writes folders of its own, and waits for no other.
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(process, {process}, barrier_sync_key_prefix=str(process))
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
             yield checkpointer
     finally:
         logging.set_verbosity(verbosity)

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from dec_jax import autoencoder
 from dec_jax.autoencoder import Identity, Params
+from dec_jax.corruption import Corruption
 from dec_jax.kmeans import kmeans
 from dec_jax.losses import log_soft_assignment, log_target_distribution
 from dec_jax.objectives import Objective, StepInputs, as_objective, dec
@@ -21,6 +22,7 @@ from dec_jax.validation import check_integer, check_number
 Terms = dict[str, jax.Array]
 # What is folded into a run's key for the draws of its steps: no permutation of its batches has this number.
 _NOISE = 2**32 - 1
+_AUGMENTATION = 0  # and into a step's key for its augmentation
 _DEC = dec()
 
 
@@ -197,6 +199,7 @@ def update(
     alpha: float | jax.Array = 1.0,
     active: jax.Array | None = None,
     key: jax.Array | None = None,
+    augmentation: Corruption | None = None,
 ) -> tuple[ClusteringState, dict[str, jax.Array]]:
     """One update of encoder and centroids.
 
@@ -209,20 +212,22 @@ def update(
         objective: what to minimise.
         alpha: degrees of freedom.
         active: (k,) bool, the clusters that take part; default all.
-        key: PRNG key of the step, for objectives that draw.
+        key: PRNG key of the step, for augmentation and for objectives that draw.
+        augmentation: (key, x → x̃) of what the network sees; p stays that of the clean samples.
 
     Returns:
         The state after, with target and labels as before; the objective's value as "loss" and those of its terms by
         name, scalars.
     """
+    seen = x if augmentation is None else augmentation(jax.random.fold_in(key, _AUGMENTATION), x)
 
     def loss(trainable: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        z = autoencoder.encode(model, trainable["params"], x)
+        z = autoencoder.encode(model, trainable["params"], seen)
         log_q = log_soft_assignment(z, trainable["centroids"], alpha, active)
         decoded = None
         if objective.needs("reconstruction"):
             decoded = autoencoder.decode(model, trainable["params"], z)
-        return objective(StepInputs(x, z, trainable["centroids"], log_q, p, decoded, state.step, key))
+        return objective(StepInputs(x, seen, z, trainable["centroids"], log_q, p, decoded, state.step, key))
 
     trainable = {"params": state.params, "centroids": state.centroids}
     (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
@@ -242,6 +247,7 @@ def interval(
     objective: Objective = _DEC,
     alpha: float | jax.Array = 1.0,
     active: jax.Array | None = None,
+    augmentation: Corruption | None = None,
     batch_size: int = 256,
     longest: int = 160,
 ) -> tuple[ClusteringState, ClusteringInfo]:
@@ -257,11 +263,20 @@ def interval(
         objective: what to minimise.
         alpha: degrees of freedom.
         active: (k,) bool, the clusters that take part; default all.
+        augmentation: (key, x → x̃) of what the network sees in updates; P comes from clean samples.
         batch_size: b, at most n.
         longest: the largest λ; a Python integer.
     """
     target, labels = state.target, state.labels
-    step = partial(update, model=model, optimizer=optimizer, objective=objective, alpha=alpha, active=active)
+    step = partial(
+        update,
+        model=model,
+        optimizer=optimizer,
+        objective=objective,
+        alpha=alpha,
+        active=active,
+        augmentation=augmentation,
+    )
     batches = batch_indices(key, state.step, x.shape[0], batch_size, longest)
     noise_key = jax.random.fold_in(key, _NOISE)
 
@@ -285,7 +300,7 @@ def interval(
 
 advance = partial(
     jax.jit,
-    static_argnames=("model", "optimizer", "batch_size", "longest"),
+    static_argnames=("model", "optimizer", "augmentation", "batch_size", "longest"),
     donate_argnames="state",
 )(interval)
 """`interval`, compiled; the state is donated."""
@@ -300,6 +315,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
     alpha: float = 1.0,
+    augmentation: Corruption | None = None,
     batch_size: int = 256,
     update_interval: int | None = None,
     tolerance: float = 1e-3,
@@ -317,6 +333,8 @@ def fit(
         optimizer: the one that `state` was made with; default `paper_optimizer()`.
         objective: what to minimise: an `Objective`, or a plain function of `StepInputs`; default `objectives.dec()`.
         alpha: degrees of freedom, above 0.
+        augmentation: hashable (key, x → x̃), such as `augmentation.Affine`: updates see augmented samples, P comes
+            from clean ones (Guo et al., DEC-DA, ACML 2018).
         batch_size: b; n is taken, with a warning, where it is smaller.
         update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
         tolerance: fraction of the samples in [0, 1]; 0 never stops early.
@@ -340,6 +358,7 @@ def fit(
         optimizer=optimizer or paper_optimizer(),
         objective=as_objective(objective or _DEC),
         alpha=alpha,
+        augmentation=augmentation,
         batch_size=batch_size,
         longest=update_interval,
     )
@@ -357,7 +376,8 @@ def fit(
 
 def _check_finite(info: ClusteringInfo, step: int) -> None:
     if not math.isfinite(info.loss):
+        broken = [name for name, value in info.terms.items() if not math.isfinite(value)]
         raise FloatingPointError(
-            f"the clustering loss became {info.loss} after step {step}: lower the learning rate, or scale the data "
-            "so that the mean of ‖x‖²/d is about 1"
+            f"the clustering loss became {info.loss} after step {step} ({', '.join(broken) or 'its sum'}): "
+            "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
         )

@@ -1,7 +1,11 @@
 """Corruptions for denoising autoencoders: a key and an array in, a corrupted array of the same shape out."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+
+Corruption = Callable[[jax.Array, jax.Array], jax.Array]  # (key, x) → x̃
 
 
 def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:

@@ -25,16 +25,18 @@ class StepInputs(NamedTuple):
 
     Attributes:
         x: (b, d) batch.
-        z: (b, m) embedding of the batch.
+        network_input: (b, d) what the network saw: x, or an augmentation of it.
+        z: (b, m) embedding of the network's input.
         centroids: (k, m).
         log_q: (b, k) log soft assignment; −inf marks a cluster that takes no part.
         p: (b, k) target distribution, fixed since the last refresh.
-        reconstruction: (b, d), or None where no term needs it.
+        reconstruction: (b, d) of the network's input, or None where no term needs it.
         step: scalar int32, updates done before.
         key: PRNG key of this step.
     """
 
     x: jax.Array
+    network_input: jax.Array
     z: jax.Array
     centroids: jax.Array
     log_q: jax.Array
@@ -153,7 +155,7 @@ def kl() -> Objective:
 
 
 def reconstruction(loss: str = "mse") -> Objective:
-    """A reconstruction loss of the batch under the decoder, one of `losses.RECONSTRUCTION_LOSSES`."""
+    """A reconstruction loss of the network's input under the decoder, one of `losses.RECONSTRUCTION_LOSSES`."""
     check_choice("loss", loss, RECONSTRUCTION_LOSSES)
     return objective(_RECONSTRUCTIONS[loss], name="reconstruction", needs=("reconstruction",))
 
@@ -178,7 +180,7 @@ def _kl(inputs: StepInputs) -> jax.Array:
 
 
 def _of_reconstruction(loss: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[StepInputs], jax.Array]:
-    return lambda inputs: loss(inputs.reconstruction, inputs.x)
+    return lambda inputs: loss(inputs.reconstruction, inputs.network_input)
 
 
 # Made once: a function made anew would be compiled anew.

@@ -17,10 +17,9 @@ from flax import linen as nn
 
 from dec_jax import autoencoder, losses
 from dec_jax.autoencoder import Autoencoder, Params
-from dec_jax.corruption import dropout
+from dec_jax.corruption import Corruption, dropout
 from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
 
-Corruption = Callable[[jax.Array, jax.Array], jax.Array]
 ReconstructionLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -56,11 +55,16 @@ class LayerLoss:
 
 @dataclass(frozen=True)
 class ReconstructionObjective:
-    """Loss of the whole autoencoder; with a corruption (key, x → x̃) it is a denoising one: loss(g(f(x̃)), x)."""
+    """Loss of the whole autoencoder; with a corruption (key, x → x̃) it is a denoising one: loss(g(f(x̃)), x).
+
+    An augmentation (key, x → x') comes before: what it makes is a sample like any other, and is what is reconstructed
+    (Guo et al., DEC-DA, ACML 2018).
+    """
 
     model: nn.Module
     loss: ReconstructionLoss = losses.half_mean_squared_error
     corruption: Corruption | None = None
+    augmentation: Corruption | None = None
 
     def trainable(self, params: Params) -> Params:
         """All parameters."""
@@ -68,6 +72,9 @@ class ReconstructionObjective:
 
     def __call__(self, params: Params, key: jax.Array, x: jax.Array) -> jax.Array:
         """Loss, a scalar, of the batch x (b, d)."""
+        if self.augmentation is not None:
+            key, augmentation_key = jax.random.split(key)
+            x = self.augmentation(augmentation_key, x)
         noisy = x if self.corruption is None else self.corruption(key, x)
         return self.loss(autoencoder.reconstruct(self.model, params, noisy), x)
 
@@ -179,9 +186,10 @@ def fine_tuning_stage(
     optimizer: optax.GradientTransformation | None = None,
     loss: ReconstructionLoss = losses.half_mean_squared_error,
     corruption: Corruption | None = None,
+    augmentation: Corruption | None = None,
 ) -> Stage:
     """The stage that trains the whole stack together; on its own it is joint pretraining from scratch."""
-    objective = ReconstructionObjective(model, loss, corruption)
+    objective = ReconstructionObjective(model, loss, corruption, augmentation)
     return Stage("fine-tuning", objective, optimizer or paper_optimizer(), n_steps)
 
 

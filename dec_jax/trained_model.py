@@ -10,6 +10,7 @@ import numpy as np
 
 from dec_jax import clustering
 from dec_jax.autoencoder import Autoencoder, Params
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data.scaling import Scaling, apply_scaling
 from dec_jax.samples import Samples, to_device
 from dec_jax.validation import check_samples
@@ -29,7 +30,7 @@ class TrainedModel:
         alpha: degrees of freedom of the soft assignment.
     """
 
-    model: Autoencoder
+    model: Autoencoder | ConvolutionalAutoencoder
     params: Params
     centroids: jax.Array
     scaling: Scaling

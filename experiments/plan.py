@@ -1,19 +1,20 @@
 """What settings mean in the library's terms: the network, the pretraining's stages, the optimisers."""
 
+import inspect
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
-from typing import Any
 
 import jax
 import optax
 
 from dec_jax import clustering, corruption, objectives, pretraining
 from dec_jax.autoencoder import Autoencoder
+from dec_jax.corruption import Corruption
 from dec_jax.data import Dataset, default_rule
 from dec_jax.losses import RECONSTRUCTION_LOSSES
 from dec_jax.objectives import Objective
-from dec_jax.pretraining import Corruption, Stage
+from dec_jax.pretraining import Stage
 from dec_jax.validation import check_integer
 from experiments.settings import Settings
 
@@ -131,19 +132,22 @@ def objective(
     elif settings.objective == "dec":
         chosen = objectives.dec()
     else:
-        chosen = objectives.as_objective(_imported(settings.objective))
+        chosen = _imported(settings.objective)
     if settings.size_balance == 0:
         return chosen
     weight = settings.size_balance if size_balance is None else size_balance
     return chosen + weight * objectives.size_balance()
 
 
-def _imported(path: str) -> Any:
+def _imported(path: str) -> Objective:
+    """The objective at "package.module:function": a function of `StepInputs`, or one that makes an `Objective`."""
     module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"objective {path!r} cannot be imported: {error}") from error
+    makes_one = inspect.isfunction(found) and not inspect.signature(found).parameters
+    return objectives.as_objective(found() if makes_one else found)
 
 
 @cache  # the same arguments give the same object, for which nothing is compiled a second time

@@ -13,8 +13,9 @@ import pytest
 from dec_jax import autoencoder, checkpoints
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.checkpoints import load_model, load_tree, read_metadata, save_model, save_tree
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data import fit_scaling
-from dec_jax.trained_model import TrainedModel
+from dec_jax.trained_model import TrainedModel, assign
 
 RANDOM = np.random.default_rng(0)
 
@@ -101,6 +102,24 @@ def test_round_trip_of_a_model(tmp_path, scaling):
     np.testing.assert_array_equal(found.scaling.scale, saved.scaling.scale)
     versions = read_metadata(tmp_path / "model")["metadata"]["versions"]
     assert versions["jax"] == jax.__version__
+
+
+def test_round_trip_of_a_convolutional_model(tmp_path):
+    x = RANDOM.normal(size=(20, 30))
+    model = ConvolutionalAutoencoder((6, 5), channels=(4, 3), kernels=(3, 3), bottleneck=2)
+    params = autoencoder.init(jax.random.key(0), model, 30)
+    saved = TrainedModel(model, params, jax.numpy.asarray(RANDOM.normal(size=(3, 2))), fit_scaling("rms", x))
+    save_model(tmp_path / "model", saved)
+    loaded = load_model(tmp_path / "model")
+    assert loaded.model == model
+    np.testing.assert_array_equal(assign(loaded, x), assign(saved, x))
+
+
+def test_a_model_that_cannot_be_made_again_is_not_saved(tmp_path):
+    saved = TrainedModel(autoencoder.Identity(), {}, jax.numpy.zeros((3, 2)), fit_scaling("rms", np.eye(2)))
+    with pytest.raises(TypeError, match="model must be one of Autoencoder, ConvolutionalAutoencoder .*, got Identity"):
+        save_model(tmp_path / "model", saved)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_checkpoint_is_no_model(tmp_path):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import pytest
 import scipy.sparse
 from sklearn.datasets import make_blobs
 
-from dec_jax import autoencoder, clustering, losses
+from dec_jax import autoencoder, clustering, corruption, losses
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, default_update_interval
 from dec_jax.samples import batch_indices, to_device
@@ -248,3 +250,35 @@ def test_infos_are_plain_numbers():
     assert isinstance(info, ClusteringInfo)
     assert all(isinstance(value, float) for value in jax.tree.leaves(info))
     assert info.terms == {"kl": info.loss}
+
+
+def test_updates_see_augmented_samples_and_the_target_clean_ones():
+    def turn(key, x):
+        return -x
+
+    state = start(optimizer=SGD)
+    step = partial(clustering.update, state, p=state.target[:32], model=MODEL, optimizer=SGD, key=KEY)
+    turned, _ = step(x=X[:32], augmentation=turn)
+    plain, _ = step(x=-X[:32])
+    assert equal(turned.params, plain.params)
+    assert equal(turned.centroids, plain.centroids)
+    end = fit(start(optimizer=SGD), augmentation=turn, max_steps=10).state
+    _, p = q_and_p(end.params, end.centroids)
+    np.testing.assert_allclose(end.target, p, rtol=1e-4, atol=1e-6)
+    assert not equal(end.params, fit(start(optimizer=SGD), max_steps=10).state.params)
+
+
+def test_an_augmentation_draws_anew_in_each_step():
+    def inputs(inputs):
+        return jnp.sum(inputs.network_input) + 0 * jnp.sum(inputs.z)
+
+    noise = partial(corruption.gaussian_noise, standard_deviation=1.0, minimum=None, maximum=None)
+    end = fit(
+        start(optimizer=SGD), augmentation=noise, objective=inputs, update_interval=1, max_steps=3, batch_size=300
+    )
+    values = [info.loss for info in end.history]
+    assert len(set(values)) == 3
+    again = fit(
+        start(optimizer=SGD), augmentation=noise, objective=inputs, update_interval=1, max_steps=3, batch_size=300
+    )
+    assert values == [info.loss for info in again.history]

@@ -14,7 +14,15 @@ Z, CENTROIDS = RNG.normal(size=(6, 3)), RNG.normal(size=(4, 3))
 
 
 def inputs(**others):
-    arrays = {"x": X, "z": Z, "centroids": CENTROIDS, "log_q": np.log(Q), "p": P, "reconstruction": DECODED} | others
+    arrays = {
+        "x": X,
+        "network_input": X,
+        "z": Z,
+        "centroids": CENTROIDS,
+        "log_q": np.log(Q),
+        "p": P,
+        "reconstruction": DECODED,
+    } | others
     return StepInputs(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
 
 

@@ -185,3 +185,37 @@ def test_stages_train_the_network_they_were_made_for():
 
 def test_every_named_data_set_knows_its_number_of_clusters():
     assert set(N_CLUSTERS) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("options", "terms"),
+    [
+        ({}, {"kl": 1}),
+        ({"objective": "idec", "gamma": 0.5}, {"reconstruction": 1, "kl": 0.5}),
+        ({"size_balance": 2.0}, {"kl": 1, "size_balance": 2}),
+        ({"objective": "dec_jax.objectives:size_balance"}, {"size_balance": 1}),
+    ],
+)
+def test_objective(options, terms):
+    made = plan.objective(Settings(**options))
+    assert {term.name: term.weight for term in made.terms} == terms
+
+
+def test_weights_that_are_given_take_the_place_of_the_settings():
+    made = plan.objective(Settings(objective="idec", size_balance=1.0), gamma=3.0, size_balance=4.0)
+    assert [term.weight for term in made.terms] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"objective": "no_such_module:loss"}, ValueError, "'no_such_module:loss' cannot be imported: No module named"),
+        ({"objective": "dec_jax.objectives:loss"}, ValueError, "cannot be imported: module .* has no attribute 'loss'"),
+        ({"objective": "dec_jax.objectives:"}, ValueError, "cannot be imported"),
+        ({"objective": "dec_jax.losses:kl_divergence"}, TypeError, "an objective must be a function"),
+        ({"objective": "idec", "train_encoder": False}, ValueError, "reads the reconstruction and needs train_encoder"),
+    ],
+)
+def test_bad_objectives_are_found_before_any_training(options, error, message):
+    with pytest.raises(error, match=message):
+        plan.resolve(Settings(n_clusters=3, **options), Dataset("made", np.eye(8)))
