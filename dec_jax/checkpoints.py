@@ -166,13 +166,10 @@ def _checkpointer() -> Iterator[Any]:
     import orbax.checkpoint as ocp
     from absl import logging
 
-    # Of many processes, each one writes folders of its own, and waits for no other.
-    process = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(process, {process}, barrier_sync_key_prefix=str(process))
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
-        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+        with ocp.StandardCheckpointer() as checkpointer:
             yield checkpointer
     finally:
         logging.set_verbosity(verbosity)

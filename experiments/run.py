@@ -22,6 +22,7 @@ from experiments.progress import PhaseProgress
 from experiments.settings import HELP, OBJECTIVES, Settings, parse
 
 UNFINISHED = "unfinished"
+SWEEP_FILE = "sweep.json"  # stands in the folder of a sweep, which keeps its work in progress under the same name
 MEGABYTE = 2**20
 
 
@@ -125,6 +126,8 @@ def default_out(settings: Settings) -> Path:
 def _check_out(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, {out} is a file")
+    if (out / SWEEP_FILE).exists():
+        raise ValueError(f"out {out} holds a sweep; choose another folder")
     if (out / report.RESULT_FILE).exists() and not overwrite:
         raise ValueError(f"out {out} already holds a result; choose another folder, or add --overwrite")
 

@@ -6,24 +6,28 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
 from dec_jax import data
 from dec_jax.data import Dataset
+from dec_jax.validation import check_choice, check_integer
 from experiments import plan
 from experiments.progress import PhaseProgress
 from experiments.run import naming, say
 from experiments.settings import HELP
-from experiments.sweeping import capacity, engine, estimate, grid, pictures, table
-from experiments.sweeping.engine import Engine, Row, SweepTrial
+from experiments.sweeping import capacity, engine, estimate, grid, hosts, pictures, ray_engine, table
+from experiments.sweeping.engine import Engine, Row, Sizes, SweepTrial
 from experiments.sweeping.folder import PICTURES_FOLDER, SweepFolder, trial_id
 from experiments.sweeping.grid import Grid
-from experiments.sweeping.layout import make_layout
+from experiments.sweeping.layout import Layout, make_layout
 from experiments.sweeping.pretraining_cache import PretrainingCache
 from experiments.sweeping.samples import split
+
+ENGINES = ("local", "ray")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--memory", metavar="SIZE", help="what a device may use, like 8GB (default: most of what it has)")
     cli.add_argument("--data-shards", type=int, default=1, metavar="N", help="devices that share one trial's samples")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of data prepared by TFDS (default: TFDS_DATA_DIR)")
+    cli.add_argument("--engine", default="local", metavar="NAME", help=f"{', '.join(ENGINES)} (default: local)")
+    cli.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster (default: RAY_ADDRESS, or a new one)")
+    hosts.add_arguments(cli)
     cli.add_argument("--dry-run", action="store_true", help="only say what would be done")
     cli.add_argument("--report", type=Path, metavar="DIR", help="draw the pictures of a finished sweep again")
     cli.add_argument("--overwrite", action="store_true", help="throw away another sweep in the folder")
@@ -75,26 +82,55 @@ def run(arguments: argparse.Namespace) -> None:
         ImportError: an extra is missing.
     """
     chosen = grid.read(arguments)
+    place = hosts.read(arguments)
+    check_choice("engine", arguments.engine, ENGINES)
+    if arguments.engine == "ray" and place is not None:
+        raise ValueError("engine ray has processes of its own: leave out --coordinator, --n-processes and --process-id")
+    if arguments.engine != "ray" and arguments.ray_address is not None:
+        raise ValueError(f"ray_address needs engine ray, got {arguments.engine}")
+    with hosts.joined(None if arguments.dry_run else place) as team, PhaseProgress() as progress:
+        shared, trials = _prepare(arguments, chosen, progress)
+        if team.leads:
+            _say_plan(chosen, shared, trials)
+        if not arguments.dry_run:
+            _sweep(arguments, chosen, shared, trials, team)
+
+
+def _prepare(arguments: argparse.Namespace, chosen: Grid, progress: PhaseProgress) -> tuple[Engine, list[SweepTrial]]:
+    """What trials are run with, but for the journal, and the trials."""
+    if arguments.engine == "ray":  # the devices are the workers', which may be this machine's
+        jax.config.update("jax_platforms", "cpu")
+        layout = Layout(None, check_integer("data_shards", arguments.data_shards, 1))
+    else:
+        layout = make_layout(arguments.data_shards)
     limit = capacity.memory_limit(arguments.memory)
     dataset = data.load(chosen.fixed["data"], chosen.fixed.get("labels"), data_dir=arguments.data_dir)
-    samples = split(dataset, arguments.held_out, make_layout(arguments.data_shards))
-    trials = resolve(chosen, samples.train, samples.fingerprint)
-    cache = PretrainingCache(arguments.cache)
+    samples = split(dataset, arguments.held_out, layout)
+    shared = Engine(samples, PretrainingCache(arguments.cache), lambda *_: None, limit, progress)
+    return shared, resolve(chosen, samples.train, samples.fingerprint)
+
+
+def _sweep(
+    arguments: argparse.Namespace, chosen: Grid, shared: Engine, trials: list[SweepTrial], team: hosts.Team
+) -> None:
+    """Runs this process's share of what is left, and lets the one that leads write the table and the pictures."""
+    table.check_installed()
     out = (arguments.out or default_out(chosen)).expanduser()
-    with PhaseProgress() as progress:
-        shared = Engine(samples, cache, lambda *_: None, limit, progress)
-        _say_plan(chosen, shared, trials)
-        if arguments.dry_run:
+    fingerprint = shared.samples.fingerprint
+    identity = chosen.identity() | {"samples": fingerprint, "held_out": arguments.held_out}
+    batches = engine.by_pretraining(shared, trials)
+    with naming(out), SweepFolder(out, identity, overwrite=arguments.overwrite, process=team.number) as folder:
+        shared.journal = folder.journal
+        done = folder.rows()
+        left = [trial for trial in team.share(batches) if trial.id not in done]
+        if left:
+            _run_missing(_rows(arguments, shared, left, engine.sizes_of(trials)), len(left), shared, folder)
+        if not team.leads:
             return
-        table.check_installed()
-        identity = chosen.identity() | {"samples": samples.fingerprint, "held_out": arguments.held_out}
-        with naming(out), SweepFolder(out, identity, overwrite=arguments.overwrite) as folder:
-            shared.journal = folder.journal
-            _run_missing(shared, trials, folder)
-            rows = folder.rows()
-            _write(out, [rows[trial.id] for trial in trials])
-            folder.finish()
-    _show(out, chosen.swept)
+        rows = team.wait(folder, batches, shared.progress)
+        _write(out, [rows[trial.id] for trial in trials])
+        folder.finish()
+    report(out)
 
 
 def resolve(chosen: Grid, train: Dataset, fingerprint: str) -> list[SweepTrial]:
@@ -112,19 +148,27 @@ def default_out(chosen: Grid) -> Path:
     return Path("runs") / f"sweep-{Path(chosen.fixed['data']).stem}"
 
 
-def _run_missing(shared: Engine, trials: list[SweepTrial], folder: SweepFolder) -> None:
-    done = folder.rows()
-    left = [trial for trial in trials if trial.id not in done]
+def _rows(arguments: argparse.Namespace, shared: Engine, left: list[SweepTrial], sizes: Sizes) -> Iterator[Row]:
+    """Rows of the trials that are left, as they finish, from the engine that was chosen."""
+    if arguments.engine == "local":
+        yield from engine.run(shared, left, sizes)
+        return
+    cache = arguments.cache and arguments.cache.expanduser().absolute()
+    options = ray_engine.Options(cache, arguments.memory, arguments.data_shards)
+    batches = engine.by_pretraining(shared, left)
+    with ray_engine.connected(arguments.ray_address):
+        yield from ray_engine.run(shared.samples, batches, sizes, options, shared.progress)
+
+
+def _run_missing(rows: Iterator[Row], n_left: int, shared: Engine, folder: SweepFolder) -> None:
     began = time.perf_counter()
-    for row in engine.run(shared, left, engine.sizes_of(trials)):
+    for row in rows:
         folder.save_row(row["id"], row)
     minutes = (time.perf_counter() - began) / 60
-    if left:
-        print(
-            f"{len(left)} trials in {minutes:.1f} minutes, {len(left) / minutes:.1f} trials a minute, "
-            f"{shared.compiled.count} compiled programs",
-            file=sys.stderr,
-        )
+    compiled = f", {shared.compiled.count} compiled programs" if shared.compiled.count else ""
+    print(
+        f"{n_left} trials in {minutes:.1f} minutes, {n_left / minutes:.1f} trials a minute{compiled}", file=sys.stderr
+    )
 
 
 def _say_plan(chosen: Grid, shared: Engine, trials: list[SweepTrial]) -> None:
@@ -136,8 +180,14 @@ def _write(out: Path, rows: list[Row]) -> None:
     table.write(table.to_frame(rows), out)
 
 
-def _show(out: Path, swept: Sequence[str]) -> None:
+def report(out: Path) -> None:
+    """Prints the table and draws the pictures of a finished sweep.
+
+    Raises:
+        FileNotFoundError, ValueError: the folder holds no whole results.
+    """
     frame = table.read(out)
+    swept = table.swept(frame)
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
     table.print_summary(frame, swept, console)
     folder = out / PICTURES_FOLDER
@@ -145,16 +195,6 @@ def _show(out: Path, swept: Sequence[str]) -> None:
     folder.mkdir()
     drawn = pictures.draw(frame, swept, folder)
     console.print(f"{len(drawn)} pictures and {', '.join(table.FILES)} are in {out}", soft_wrap=True)
-
-
-def report(out: Path) -> None:
-    """Prints the table and draws the pictures of a finished sweep again.
-
-    Raises:
-        FileNotFoundError, ValueError: the folder holds no whole results.
-    """
-    frame = table.read(out)
-    _show(out, table.swept(frame))
 
 
 if __name__ == "__main__":

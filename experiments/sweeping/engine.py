@@ -6,7 +6,7 @@ neither on its lane nor on its neighbours.
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from experiments.settings import Settings
 from experiments.sweeping import capacity, masked, programs
 from experiments.sweeping.criteria import criteria
 from experiments.sweeping.layout import Layout
-from experiments.sweeping.pretraining_cache import PretrainingCache, key_of
+from experiments.sweeping.pretraining_cache import PRETRAINING_FIELDS, PretrainingCache, key_of
 from experiments.sweeping.programs import Compiled
 from experiments.sweeping.samples import SweepSamples
 
@@ -41,16 +41,33 @@ class SweepTrial(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What trials are padded to: the largest number of clusters, and all bottlenecks, smallest first."""
+    """What trials are padded to, and how many there are: the last bits of a result may depend on both.
+
+    Attributes:
+        n_clusters: the largest.
+        bottlenecks: all of them, smallest first.
+        pretrainings: how many a program has, by its template.
+        clusterings: how many a program has, by its template and λ.
+    """
 
     n_clusters: int
     bottlenecks: tuple[int, ...]
+    pretrainings: Mapping[Settings, int]
+    clusterings: Mapping[tuple[Settings, int], int]
 
 
 def sizes_of(trials: Iterable[SweepTrial]) -> Sizes:
     """The sizes of a whole sweep."""
     settings = [trial.settings for trial in trials]
-    return Sizes(max(each.n_clusters for each in settings), tuple(sorted({each.bottleneck for each in settings})))
+    n_clusters = max(each.n_clusters for each in settings)
+    bottlenecks = tuple(sorted({each.bottleneck for each in settings}))
+    distinct = {tuple(getattr(each, name) for name in PRETRAINING_FIELDS): each for each in settings}
+    return Sizes(
+        n_clusters,
+        bottlenecks,
+        Counter(programs.pretraining_template(each, bottlenecks[-1]) for each in distinct.values()),
+        Counter(programs.clustering_template(each, n_clusters, bottlenecks[-1]) for each in settings),
+    )
 
 
 @dataclass
@@ -86,17 +103,22 @@ def pretraining_key(engine: Engine, settings: Settings) -> str:
     return key_of(settings, engine.samples.fingerprint)
 
 
+def by_pretraining(engine: Engine, trials: Iterable[SweepTrial]) -> list[list[SweepTrial]]:
+    """The trials with the same pretraining together, in the order of the first of each."""
+    return [group for _, group in _groups(trials, lambda trial: pretraining_key(engine, trial.settings))]
+
+
 def run(engine: Engine, trials: Sequence[SweepTrial], sizes: Sizes) -> Iterator[Row]:
     """Rows of the trials, in the order in which they finish.
 
     Args:
         engine: what they are run with.
         trials: all of a sweep, or those that are left.
-        sizes: of the whole sweep: a trial's last bits may depend on how far it is padded.
+        sizes: of the whole sweep, so that a trial yields the same whichever trials are left.
     """
     failed = _pretrain(engine, trials, sizes)
     for program, group in clustering_programs(trials, sizes):
-        yield from _cluster(engine, *program, group, failed)
+        yield from _cluster(engine, *program, group, sizes.clusterings[program], failed)
 
 
 def _groups(items: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
@@ -132,7 +154,7 @@ def _pretrain(engine: Engine, trials: Sequence[SweepTrial], sizes: Sizes) -> dic
     missing = missing_pretrainings(engine, trials)
     failed: dict[str, str] = {}
     for template, jobs in pretraining_programs(missing, sizes):
-        n_lanes = _pretraining_lanes(engine, template, sizes.bottlenecks, len(jobs))
+        n_lanes = _pretraining_lanes(engine, template, sizes.bottlenecks, sizes.pretrainings[template])
         for start in range(0, len(jobs), n_lanes):
             group = jobs[start : start + n_lanes]
             _pretrain_group(engine, template, sizes.bottlenecks, group, n_lanes, failed)
@@ -286,9 +308,14 @@ class Clustering:
 
 
 def _cluster(
-    engine: Engine, template: Settings, longest: int, trials: Sequence[SweepTrial], failed: Mapping[str, str]
+    engine: Engine,
+    template: Settings,
+    longest: int,
+    trials: Sequence[SweepTrial],
+    wanted: int,
+    failed: Mapping[str, str],
 ) -> Iterator[Row]:
-    """Rows of the trials of one program, as they finish."""
+    """Rows of the trials of one program, as they finish, in as many of the `wanted` lanes as fit."""
     broken = [trial for trial in trials if pretraining_key(engine, trial.settings) in failed]
     for trial in broken:
         yield _failed_row(trial, failed[pretraining_key(engine, trial.settings)])
@@ -297,7 +324,7 @@ def _cluster(
         return
     x, held_out = engine.samples.scaled(template.scaling)
     params = _padded(engine, template, whole[0].settings)
-    n_lanes = _clustering_lanes(engine, template, longest, params, len(whole))
+    n_lanes = _clustering_lanes(engine, template, longest, params, wanted)
     states = _on_device(programs.empty_lanes(template, x.shape[1], n_lanes, x, params), engine.layout)
     work = Clustering(engine, template, longest, [None] * n_lanes, states, deque(whole))
     journal = engine.journal("clustering", {"program": f"{template} {longest}", "lanes": n_lanes})
@@ -418,6 +445,8 @@ def _finish(work: Clustering, place: int, lane: Lane, info: Any, reason: str, x:
     trained, unseen = jax.device_get(leave(work.states, np.int32(place), numbers, x, held_out))
     z, log_q = (engine.samples.joined(part, None if unseen is None else unseen[i]) for i, part in enumerate(trained))
     z, log_q = z[:, : settings.bottleneck], log_q[:, : settings.n_clusters]
+    if not np.isfinite(z).all() or np.isnan(log_q).any():  # a loss is that of the steps before the last update
+        return _failed_row(lane.trial, f"the embedding became NaN or infinite within {lane.steps} steps", lane)
     labels = log_q.argmax(axis=1)
     scores = {} if engine.samples.y is None else metrics.scores(engine.samples.y, labels)
     found = criteria(z, log_q, labels, engine.samples.held_out)

@@ -112,7 +112,8 @@ class SweepFolder:
     def journal(self, name: str, identity: Mapping[str, Any]) -> Journal:
         """The journal of one part of the sweep; entries of the same name but another identity are thrown away."""
         # They are this sweep's own, of trials that were put together in another way: nobody misses them.
-        return Journal(self.out / UNFINISHED / name, dict(identity), overwrite=True)
+        own = name if self._process is None else f"{self._process}-{name}"
+        return Journal(self.out / UNFINISHED / own, dict(identity), overwrite=True)
 
     def finish(self) -> None:
         """Forgets work in progress: all trials have their rows. Of several processes the last one calls it."""

@@ -184,7 +184,7 @@ def pretraining_program(
         return _constrain(states, sharding), losses
 
     key = ("pretraining", template, sizes, index, n_steps, _shapes(trials), sharding)
-    return key, compiled.get(key, run, np.bool_(True), trials, states, x, donate=(2,))
+    return key, compiled.get(key, run, np.bool_(True), trials, _laid(states, sharding), x, donate=(2,))
 
 
 def enter_program(
@@ -205,7 +205,7 @@ def enter_program(
         return _constrain(jax.tree.map(put, states, state), sharding), state.labels
 
     key = ("enter", template, _shapes(states.step), sharding)
-    return compiled.get(key, run, states, np.int32(0), trial, params, x, donate=(0,))
+    return compiled.get(key, run, _laid(states, sharding), np.int32(0), trial, params, x, donate=(0,))
 
 
 def advance_program(
@@ -232,7 +232,7 @@ def advance_program(
 
     key = ("advance", template, longest, _shapes(states.step), sharding)
     goes_on = np.ones(len(trials.seed), bool)
-    return key, compiled.get(key, run, states, trials, goes_on, np.int32(1), x, donate=(0,))
+    return key, compiled.get(key, run, _laid(states, sharding), trials, goes_on, np.int32(1), x, donate=(0,))
 
 
 def leave_program(
@@ -274,6 +274,13 @@ def empty_pretrainings(template: Settings, sizes: tuple[int, ...], index: int, t
 
     state = jax.eval_shape(begin, one)
     return jax.tree.map(lambda leaf: np.zeros((len(trials.seed), *leaf.shape), leaf.dtype), state)
+
+
+def _laid(tree: Any, sharding: NamedSharding | None) -> Any:
+    """The shapes of arrays that lie as `sharding` says; left open, the compiler would choose for itself."""
+    if sharding is None:
+        return tree
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _constrain(tree: Any, sharding: NamedSharding | None) -> Any:

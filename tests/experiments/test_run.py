@@ -15,6 +15,7 @@ from tiny_run import X, Y, check_identical, cluster, command, read
 from experiments import report, run, trial
 from experiments.progress import PhaseProgress
 from experiments.settings import HELP
+from experiments.sweeping.folder import SweepFolder
 
 
 @pytest.fixture
@@ -232,6 +233,12 @@ def test_a_folder_with_a_result_is_refused(refused, tmp_path):
     line = refused("--out", "out")
     assert line == "error: out out already holds a result; choose another folder, or add --overwrite"
     assert (tmp_path / "out" / report.RESULT_FILE).read_text() == "{}"
+
+
+def test_a_folder_of_a_sweep_is_refused(refused, tmp_path):
+    with SweepFolder(tmp_path / "out", {}):
+        pass
+    assert refused("--out", "out", "--overwrite") == "error: out out holds a sweep; choose another folder"
 
 
 def test_a_folder_that_is_a_file(refused, tmp_path):
