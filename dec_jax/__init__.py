@@ -1,6 +1,7 @@
 """Deep embedded clustering in JAX: pure functions, compiled loops, reproducible results."""
 
 from dec_jax import (
+    assignment,
     augmentation,
     autoencoder,
     checkpoints,
@@ -13,20 +14,25 @@ from dec_jax import (
     metrics,
     objectives,
     pretraining,
+    resets,
     samples,
     trained_model,
 )
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.checkpoints import load_model, save_model
+from dec_jax.clustering import fit
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.samples import to_device
 from dec_jax.trained_model import TrainedModel, assign, embed, soft_assign
 
 __all__ = [
+    "Assignment",
     "Autoencoder",
     "ConvolutionalAutoencoder",
     "TrainedModel",
     "assign",
+    "assignment",
     "augmentation",
     "autoencoder",
     "checkpoints",
@@ -35,12 +41,14 @@ __all__ = [
     "corruption",
     "data",
     "embed",
+    "fit",
     "kmeans",
     "load_model",
     "losses",
     "metrics",
     "objectives",
     "pretraining",
+    "resets",
     "samples",
     "save_model",
     "soft_assign",

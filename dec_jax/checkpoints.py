@@ -15,15 +15,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data.scaling import Scaling
+from dec_jax.losses import KERNELS
 from dec_jax.trained_model import TrainedModel
 
 FORMAT = 1
 MODELS = {model.__name__: model for model in (Autoencoder, ConvolutionalAutoencoder)}
 METADATA_FILE = "metadata.json"
 ARRAYS_FOLDER = "arrays"
+ARRAYS_FILE = "arrays.npz"
 
 
 def save_tree(folder: str | os.PathLike[str], tree: Any, metadata: dict[str, Any]) -> None:
@@ -97,19 +100,24 @@ def save_model(folder: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Writes a trained model to a folder: configuration, parameters, centroids, scaling and versions.
 
     Raises:
-        TypeError: the network is none of `MODELS`, which are those that `load_model` can make again.
+        TypeError: the network is none of `MODELS`, or the kernel none of `losses.KERNELS`: these are the ones that
+            `load_model` can make again.
         OSError: the folder cannot be written; a previous one stays as it was.
     """
     kind = type(trained.model).__name__
     if kind not in MODELS:
         raise TypeError(f"model must be one of {', '.join(MODELS)} to be saved, got {kind}")
+    kernel = next((name for name, kernel in KERNELS.items() if kernel is trained.assignment.kernel.func), None)
+    if kernel is None:
+        raise TypeError(f"kernel must be one of {', '.join(KERNELS)} to be saved, got {trained.assignment.kernel.func}")
     names = [field.name for field in fields(trained.model) if field.name not in ("parent", "name")]
     metadata = {
         "kind": "model",
         "network": kind,
         "model": {name: getattr(trained.model, name) for name in names},
         "scaling": trained.scaling.to_json(),
-        "alpha": float(trained.alpha),
+        "alpha": float(trained.assignment.alpha),
+        "kernel": kernel,
         "versions": {name: version(name) for name in ("dec_jax", "jax", "flax", "optax", "numpy")},
     }
     save_tree(folder, {"params": trained.params, "centroids": trained.centroids}, metadata)
@@ -131,7 +139,7 @@ def load_model(folder: str | os.PathLike[str]) -> TrainedModel:
         params=arrays["params"],
         centroids=arrays["centroids"],
         scaling=Scaling.from_json(metadata["scaling"]),
-        alpha=metadata["alpha"],
+        assignment=Assignment(metadata["alpha"], kernel=KERNELS[metadata.get("kernel", "students_t")]),
     )
 
 
@@ -168,14 +176,23 @@ def _checkpointer() -> Iterator[Any]:
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
+    # Of many processes each one has folders of its own, and waits for no other.
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
+    )
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
             yield checkpointer
     finally:
         logging.set_verbosity(verbosity)
 
 
 def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    # In a program of many processes orbax writes what they share, and refuses the arrays of one of them.
+    if jax.process_count() > 1:
+        np.savez(folder / ARRAYS_FILE, **arrays)
+        return
     try:
         with _checkpointer() as checkpointer:
             checkpointer.save(folder / ARRAYS_FOLDER, arrays)
@@ -188,6 +205,9 @@ def _write_arrays(folder: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     try:
+        if (folder / ARRAYS_FILE).exists():
+            with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
+                return dict(arrays)
         with _checkpointer() as checkpointer:
             return dict(checkpointer.restore(folder / ARRAYS_FOLDER))
     except Exception as error:  # the reader has no error type of its own for damaged files

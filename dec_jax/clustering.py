@@ -1,9 +1,9 @@
 """Phase 2: encoder and centroids are refined together against a target distribution (DEC paper, section 3.1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ import optax
 from flax import linen as nn
 
 from dec_jax import autoencoder
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Identity, Params
 from dec_jax.corruption import Corruption
 from dec_jax.kmeans import kmeans
-from dec_jax.losses import log_soft_assignment, log_target_distribution
-from dec_jax.objectives import Objective, StepInputs, as_objective, dec
+from dec_jax.objectives import Memories, Objective, StepInputs, as_objective, dec
 from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
 from dec_jax.validation import check_integer, check_number
 
@@ -24,6 +24,7 @@ Terms = dict[str, jax.Array]
 _NOISE = 2**32 - 1
 _AUGMENTATION = 0  # and into a step's key for its augmentation
 _DEC = dec()
+_ASSIGNMENT = Assignment()
 
 
 class ClusteringState(NamedTuple):
@@ -36,6 +37,7 @@ class ClusteringState(NamedTuple):
         target: (n, k) target distribution P of all samples.
         labels: (n,) int32, cluster of each sample when P was computed.
         step: scalar int32, updates done.
+        memories: of the objective's terms.
     """
 
     params: Params
@@ -44,6 +46,7 @@ class ClusteringState(NamedTuple):
     target: jax.Array
     labels: jax.Array
     step: jax.Array
+    memories: Memories = ()
 
 
 class ClusteringInfo(NamedTuple):
@@ -60,6 +63,36 @@ class ClusteringInfo(NamedTuple):
     label_change: jax.Array
     smallest_cluster: jax.Array
     terms: dict[str, jax.Array]
+
+
+class Renewal(Protocol):
+    """What may change the state of a run between two intervals, such as a reset."""
+
+    def __call__(
+        self,
+        key: jax.Array,
+        before: int,
+        state: ClusteringState,
+        x: Samples,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        assignment: Assignment,
+    ) -> ClusteringState:
+        """The state to go on with: `state` itself where nothing is to be done.
+
+        Args:
+            key: of the run; what is random depends on it and on the step alone.
+            before: steps done before the interval that has ended.
+            state: after the refresh of P.
+            x: (n, d) samples.
+            model: the network.
+            objective: what is minimised.
+            assignment: kernel, α, target, and the clusters that take part.
+        """
+
+    def is_over(self, step: int) -> bool:
+        """Whether the tolerance may stop a run after so many steps."""
 
 
 class Fit(NamedTuple):
@@ -105,7 +138,7 @@ def init(
     *,
     optimizer: optax.GradientTransformation | None = None,
     objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    alpha: float = 1.0,
+    assignment: Assignment = _ASSIGNMENT,
     n_restarts: int = 20,
 ) -> ClusteringState:
     """State before the first update: centroids from k-means on the embedding, P and labels from them.
@@ -118,17 +151,16 @@ def init(
         n_clusters: k, between 2 and n.
         optimizer: over {"params", "centroids"}; default `paper_optimizer()`.
         objective: what will be minimised; default `objectives.dec()`.
-        alpha: degrees of freedom of the soft assignment, above 0.
+        assignment: kernel, α and target.
         n_restarts: of k-means.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
     """
     check_integer("n_clusters", n_clusters, 2, x.shape[0], why="the number of samples")
-    check_number("alpha", alpha, 0, exclusive=True)
     z = embed(model, autoencoder.encoder_params(params), x)
     centroids = kmeans(key, z, n_clusters, n_restarts=n_restarts).centroids
-    return start(model, params, centroids, x, optimizer=optimizer, objective=objective, alpha=alpha)
+    return start(model, params, centroids, x, optimizer=optimizer, objective=objective, assignment=assignment)
 
 
 def start(
@@ -139,37 +171,30 @@ def start(
     *,
     optimizer: optax.GradientTransformation | None = None,
     objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    alpha: float | jax.Array = 1.0,
-    active: jax.Array | None = None,
+    assignment: Assignment = _ASSIGNMENT,
 ) -> ClusteringState:
-    """State before the first update from given centroids (k, m), of which `active` (k,) take part (default all)."""
-    if not as_objective(objective or _DEC).needs("reconstruction"):
+    """State before the first update from given centroids (k, m)."""
+    objective = as_objective(objective or _DEC)
+    if not objective.needs("reconstruction"):
         params = autoencoder.encoder_params(params)
     # Updates donate their state's memory, and the caller goes on using the arrays that came in.
     params, centroids = jax.tree.map(jnp.copy, (params, centroids))
     opt_state = (optimizer or paper_optimizer()).init({"params": params, "centroids": centroids})
-    target, labels = refresh(model, params, centroids, x, alpha, active)
-    return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0))
+    target, labels = refresh(model, params, centroids, x, assignment)
+    return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0), objective.init(centroids))
 
 
 @partial(jax.jit, static_argnames="model")
 def soft_assignments(
-    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, alpha: float | jax.Array = 1.0
+    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, assignment: Assignment = _ASSIGNMENT
 ) -> jax.Array:
     """Soft assignment q (n, k) of all samples x (n, d), a chunk at a time."""
-    return jnp.exp(_log_q(model, params, centroids, x, alpha))
+    return jnp.exp(_log_q(model, params, centroids, x, assignment))
 
 
-def _log_q(
-    model: nn.Module,
-    params: Params,
-    centroids: jax.Array,
-    x: Samples,
-    alpha: float | jax.Array,
-    active: jax.Array | None = None,
-) -> jax.Array:
+def _log_q(model: nn.Module, params: Params, centroids: jax.Array, x: Samples, assignment: Assignment) -> jax.Array:
     def chunk(rows: jax.Array) -> jax.Array:
-        return log_soft_assignment(autoencoder.encode(model, params, rows), centroids, alpha, active)
+        return assignment.log_q(autoencoder.encode(model, params, rows), centroids)
 
     return map_rows(chunk, x)
 
@@ -180,12 +205,11 @@ def refresh(
     params: Params,
     centroids: jax.Array,
     x: Samples,
-    alpha: float | jax.Array = 1.0,
-    active: jax.Array | None = None,
+    assignment: Assignment = _ASSIGNMENT,
 ) -> tuple[jax.Array, jax.Array]:
     """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d), a chunk at a time."""
-    log_q = _log_q(model, params, centroids, x, alpha, active)
-    return jnp.exp(log_target_distribution(log_q)), jnp.argmax(log_q, axis=1).astype(jnp.int32)
+    log_q = _log_q(model, params, centroids, x, assignment)
+    return assignment.p(log_q), jnp.argmax(log_q, axis=1).astype(jnp.int32)
 
 
 def update(
@@ -196,8 +220,7 @@ def update(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     objective: Objective = _DEC,
-    alpha: float | jax.Array = 1.0,
-    active: jax.Array | None = None,
+    assignment: Assignment = _ASSIGNMENT,
     key: jax.Array | None = None,
     augmentation: Corruption | None = None,
 ) -> tuple[ClusteringState, dict[str, jax.Array]]:
@@ -210,8 +233,7 @@ def update(
         model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
         optimizer: over {"params", "centroids"}.
         objective: what to minimise.
-        alpha: degrees of freedom.
-        active: (k,) bool, the clusters that take part; default all.
+        assignment: kernel, α and target, and the clusters that take part.
         key: PRNG key of the step, for augmentation and for objectives that draw.
         augmentation: (key, x → x̃) of what the network sees; p stays that of the clean samples.
 
@@ -223,17 +245,21 @@ def update(
 
     def loss(trainable: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         z = autoencoder.encode(model, trainable["params"], seen)
-        log_q = log_soft_assignment(z, trainable["centroids"], alpha, active)
+        log_q = assignment.log_q(z, trainable["centroids"])
         decoded = None
         if objective.needs("reconstruction"):
             decoded = autoencoder.decode(model, trainable["params"], z)
-        return objective(StepInputs(x, seen, z, trainable["centroids"], log_q, p, decoded, state.step, key))
+        inputs = StepInputs(x, seen, z, trainable["centroids"], log_q, p, decoded, state.step, key)
+        value, terms = objective(inputs, state.memories)
+        return value, (terms, inputs)
 
     trainable = {"params": state.params, "centroids": state.centroids}
-    (value, terms), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
+    (value, (terms, inputs)), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
     updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
     moved = optax.apply_updates(trainable, updates)
-    return state._replace(**moved, opt_state=opt_state, step=state.step + 1), {"loss": value} | terms
+    memories, moved["centroids"] = objective.update(state.memories, inputs._replace(centroids=moved["centroids"]))
+    after = state._replace(**moved, opt_state=opt_state, step=state.step + 1, memories=memories)
+    return after, {"loss": value} | terms
 
 
 def interval(
@@ -245,8 +271,7 @@ def interval(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     objective: Objective = _DEC,
-    alpha: float | jax.Array = 1.0,
-    active: jax.Array | None = None,
+    assignment: Assignment = _ASSIGNMENT,
     augmentation: Corruption | None = None,
     batch_size: int = 256,
     longest: int = 160,
@@ -261,8 +286,7 @@ def interval(
         model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
         optimizer: over {"params", "centroids"}.
         objective: what to minimise.
-        alpha: degrees of freedom.
-        active: (k,) bool, the clusters that take part; default all.
+        assignment: kernel, α and target, and the clusters that take part.
         augmentation: (key, x → x̃) of what the network sees in updates; P comes from clean samples.
         batch_size: b, at most n.
         longest: the largest λ; a Python integer.
@@ -273,8 +297,7 @@ def interval(
         model=model,
         optimizer=optimizer,
         objective=objective,
-        alpha=alpha,
-        active=active,
+        assignment=assignment,
         augmentation=augmentation,
     )
     batches = batch_indices(key, state.step, x.shape[0], batch_size, longest)
@@ -289,10 +312,10 @@ def interval(
     # Target and labels stay out of the loop, which would carry a copy of them along.
     start = (state._replace(target=(), labels=()), dict.fromkeys(("loss", *objective.names), jnp.float32(0)))
     state, total = jax.lax.fori_loop(0, n_steps, body, start)
-    new_target, new_labels = refresh(model, state.params, state.centroids, x, alpha, active)
+    new_target, new_labels = refresh(model, state.params, state.centroids, x, assignment)
     sizes = jnp.bincount(new_labels, length=len(state.centroids))
-    if active is not None:
-        sizes = jnp.where(active, sizes, x.shape[0])
+    if assignment.active is not None:
+        sizes = jnp.where(assignment.active, sizes, x.shape[0])
     mean = jax.tree.map(lambda value: value / n_steps, total)
     info = ClusteringInfo(mean.pop("loss"), jnp.mean(new_labels != labels), sizes.min(), mean)
     return state._replace(target=new_target, labels=new_labels), info
@@ -314,12 +337,13 @@ def fit(
     *,
     optimizer: optax.GradientTransformation | None = None,
     objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    alpha: float = 1.0,
+    assignment: Assignment = _ASSIGNMENT,
     augmentation: Corruption | None = None,
     batch_size: int = 256,
     update_interval: int | None = None,
     tolerance: float = 1e-3,
     max_steps: int = 20_000,
+    renewals: Sequence[Renewal] = (),
     on_refresh: Callable[[ClusteringState, ClusteringInfo], None] | None = None,
 ) -> Fit:
     """Updates until fewer than `tolerance` of the samples change their cluster between two refreshes of P.
@@ -332,32 +356,32 @@ def fit(
         x: (n, d) samples on the device.
         optimizer: the one that `state` was made with; default `paper_optimizer()`.
         objective: what to minimise: an `Objective`, or a plain function of `StepInputs`; default `objectives.dec()`.
-        alpha: degrees of freedom, above 0.
+        assignment: kernel, α and target.
         augmentation: hashable (key, x → x̃), such as `augmentation.Affine`: updates see augmented samples, P comes
             from clean ones (Guo et al., DEC-DA, ACML 2018).
         batch_size: b; n is taken, with a warning, where it is smaller.
         update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
         tolerance: fraction of the samples in [0, 1]; 0 never stops early.
         max_steps: the run's last step at the latest.
+        renewals: what may change the state after a refresh, such as those of `dec_jax.resets`.
         on_refresh: called after each refresh with the state (valid during the call) and what is worth watching.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
         FloatingPointError: the loss became NaN or infinite.
     """
-    check_number("alpha", alpha, 0, exclusive=True)
     check_number("tolerance", tolerance, 0, 1)
     check_integer("max_steps", max_steps, 0)
     batch_size = usable_batch_size(batch_size, x.shape[0])
     if update_interval is None:
         update_interval = default_update_interval(x.shape[0], batch_size)
     check_integer("update_interval", update_interval, 1)
+    shared = {"objective": as_objective(objective or _DEC), "assignment": assignment}
     step = partial(
         advance,
         model=model,
         optimizer=optimizer or paper_optimizer(),
-        objective=as_objective(objective or _DEC),
-        alpha=alpha,
+        **shared,
         augmentation=augmentation,
         batch_size=batch_size,
         longest=update_interval,
@@ -367,9 +391,14 @@ def fit(
         state, info = step(key, state, x, min(update_interval, max_steps - done))
         history.append(jax.tree.map(float, info))
         _check_finite(history[-1], done)
+        settled = history[-1].label_change < tolerance
+        for renewal in renewals:
+            renewed = renewal(key, done, state, x, model=model, **shared)
+            settled = settled and renewed is state and renewal.is_over(int(state.step))
+            state = renewed
         if on_refresh:
             on_refresh(state, history[-1])
-        if history[-1].label_change < tolerance:
+        if settled:
             return Fit(state, history, "tolerance")
     return Fit(state, history, "max_steps")
 

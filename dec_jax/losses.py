@@ -60,23 +60,45 @@ RECONSTRUCTION_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = 
 }
 
 
+def students_t(z: jax.Array, centroids: jax.Array, alpha: float | jax.Array = 1.0) -> jax.Array:
+    """Log of Student's t kernel (1 + ‖z_i − μ_j‖²/α)^(−(α+1)/2): (…, m), (k, m) → (…, k) (equation 1)."""
+    return -0.5 * (alpha + 1) * jnp.log1p(squared_distances(z, centroids) / alpha)
+
+
+def gaussian(z: jax.Array, centroids: jax.Array, variance: float | jax.Array = 1.0) -> jax.Array:
+    """Log of the kernel exp(−‖z_i − μ_j‖²/(2·variance)), whose soft assignment is a softmax of distances."""
+    return -0.5 * squared_distances(z, centroids) / variance
+
+
+def squared_distances(z: jax.Array, centroids: jax.Array) -> jax.Array:
+    """‖z_i − μ_j‖²: (…, m), (k, m) → (…, k)."""
+    # Differences, not ‖z‖² − 2zμ + ‖μ‖²: the expansion cancels where it matters most, close to a centroid.
+    return jnp.sum(jnp.square(z[..., None, :] - centroids), axis=-1)
+
+
+KERNELS: dict[str, Callable[..., jax.Array]] = {"students_t": students_t, "gaussian": gaussian}
+
+
 def log_soft_assignment(
-    z: jax.Array, centroids: jax.Array, alpha: float | jax.Array = 1.0, active: jax.Array | None = None
+    z: jax.Array,
+    centroids: jax.Array,
+    alpha: float | jax.Array = 1.0,
+    active: jax.Array | None = None,
+    kernel: Callable[..., jax.Array] = students_t,
 ) -> jax.Array:
-    """Log of the soft assignment q_ij ∝ (1 + ‖z_i − μ_j‖²/α)^(−(α+1)/2), Student's t kernel (equation 1).
+    """Log of the soft assignment q_ij ∝ (1 + ‖z_i − μ_j‖²/α)^(−(α+1)/2), or of another kernel (equation 1).
 
     Args:
         z: (…, m) embeddings.
         centroids: (k, m).
-        alpha: degrees of freedom, above 0.
+        alpha: degrees of freedom, above 0; what another kernel takes for it.
         active: (k,) bool, the clusters that take part; the others get −inf and no gradient. Default all.
+        kernel: (z, centroids, alpha) → (…, k), the log of how alike they are.
 
     Returns:
         (…, k); the exponentials of each row sum to 1.
     """
-    # Differences, not ‖z‖² − 2zμ + ‖μ‖²: the expansion cancels where it matters most, close to a centroid.
-    squared = jnp.sum(jnp.square(z[..., None, :] - centroids), axis=-1)
-    logits = -0.5 * (alpha + 1) * jnp.log1p(squared / alpha)
+    logits = kernel(z, centroids, alpha)
     return jax.nn.log_softmax(logits if active is None else jnp.where(active, logits, -jnp.inf), axis=-1)
 
 
@@ -85,17 +107,21 @@ def soft_assignment(z: jax.Array, centroids: jax.Array, alpha: float | jax.Array
     return jnp.exp(log_soft_assignment(z, centroids, alpha))
 
 
-def log_target_distribution(log_q: jax.Array) -> jax.Array:
+def log_target_distribution(
+    log_q: jax.Array, power: float | jax.Array = 2.0, balance: float | jax.Array = 1.0
+) -> jax.Array:
     """Log of the target distribution p_ij = (q_ij²/f_j) / Σ_j' (q_ij'²/f_j'), f_j = Σ_i q_ij (equation 3).
 
     Args:
         log_q: (n, k) log soft assignment of all samples; −inf marks a cluster that takes no part.
+        power: of q, 2 in the paper; more makes p sharper.
+        balance: power of f, 1 in the paper; more makes clusters more equal in size, 0 leaves that to q.
 
     Returns:
         (n, k); the exponentials of each row sum to 1.
     """
     log_frequency = jax.nn.logsumexp(log_q, axis=0)
-    log_p = jnp.where(jnp.isneginf(log_q), -jnp.inf, 2 * log_q - log_frequency)
+    log_p = jnp.where(jnp.isneginf(log_q), -jnp.inf, power * log_q - balance * log_frequency)
     return jax.nn.log_softmax(log_p, axis=-1)
 
 

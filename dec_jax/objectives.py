@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dec_jax.losses import RECONSTRUCTION_LOSSES, kl_divergence
+from dec_jax.losses import RECONSTRUCTION_LOSSES, kl_divergence, squared_distances
 from dec_jax.validation import check_choice, check_number
 
 NEEDS = ("reconstruction",)
+Memories = tuple[Any, ...]
+COUNT = 100.0  # of samples that a centroid of k-means stands for, as in the DCN authors' code
 
 
 class StepInputs(NamedTuple):
@@ -33,6 +35,7 @@ class StepInputs(NamedTuple):
         reconstruction: (b, d) of the network's input, or None where no term needs it.
         step: scalar int32, updates done before.
         key: PRNG key of this step.
+        memory: the term's own, as its `init` made it and its `update` left it; () where it has none.
     """
 
     x: jax.Array
@@ -44,6 +47,7 @@ class StepInputs(NamedTuple):
     reconstruction: jax.Array | None = None
     step: jax.Array | int = 0
     key: jax.Array | None = None
+    memory: Any = ()
 
     @property
     def labels(self) -> jax.Array:
@@ -61,6 +65,8 @@ class Term:
         function: (inputs, **parameters) → scalar.
         name: what progress and history call it.
         needs: which of `NEEDS` the function reads; what no term needs is not computed.
+        init: centroids (k, m) → the term's memory, a pytree of arrays; None where it has none.
+        update: inputs → (memory, centroids) after a step; None where nothing changes.
     """
 
     weight: float | jax.Array
@@ -68,6 +74,8 @@ class Term:
     function: Callable[..., jax.Array] = struct.field(pytree_node=False)
     name: str = struct.field(pytree_node=False)
     needs: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    init: Callable[[jax.Array], Any] | None = struct.field(pytree_node=False, default=None)
+    update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = struct.field(pytree_node=False, default=None)
 
 
 @struct.dataclass
@@ -76,14 +84,42 @@ class Objective:
 
     terms: tuple[Term, ...]
 
-    def __call__(self, inputs: StepInputs) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, inputs: StepInputs, memories: Memories = ()) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, a scalar, and each term's own value by name, unweighted.
+
+        Args:
+            inputs: what a step has; each term gets its own memory with them.
+            memories: of the terms, from `init`; may be left out where no term has one.
 
         Raises:
             TypeError: a term's value is no scalar.
         """
-        values = {term.name: _scalar(term, inputs) for term in self.terms}
+        pairs = zip(self.terms, memories or self._no_memories, strict=True)
+        values = {term.name: _scalar(term, inputs._replace(memory=memory)) for term, memory in pairs}
         return sum(term.weight * values[term.name] for term in self.terms), values
+
+    def init(self, centroids: jax.Array) -> Memories:
+        """The terms' memories before the first step, for centroids (k, m)."""
+        return tuple(term.init(centroids) if term.init else () for term in self.terms)
+
+    def update(self, memories: Memories, inputs: StepInputs) -> tuple[Memories, jax.Array]:
+        """The terms' memories after a step, and the centroids (k, m) where the terms move them by a rule of their own.
+
+        Args:
+            memories: before the step.
+            inputs: of the step, with the centroids as the optimiser left them.
+        """
+        after = []
+        for term, memory in zip(self.terms, memories, strict=True):
+            if term.update:
+                memory, centroids = term.update(inputs._replace(memory=memory))
+                inputs = inputs._replace(centroids=centroids)
+            after.append(memory)
+        return tuple(after), inputs.centroids
+
+    @property
+    def _no_memories(self) -> Memories:
+        return ((),) * len(self.terms)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,6 +157,8 @@ def objective(
     *,
     name: str | None = None,
     needs: tuple[str, ...] = (),
+    init: Callable[[jax.Array], Any] | None = None,
+    update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = None,
     **parameters: Any,
 ) -> Objective:
     """An objective of one term with weight 1.
@@ -129,6 +167,9 @@ def objective(
         function: (inputs: StepInputs, **parameters) → scalar, pure.
         name: default the function's own.
         needs: which of `NEEDS` it reads.
+        init: centroids (k, m) → memory that the term carries from step to step, a pytree of arrays.
+        update: inputs → (memory, centroids) after each step; the inputs hold the memory before it, and the centroids as
+            the optimiser left them.
         **parameters: further arguments of the function, traced.
 
     Raises:
@@ -141,7 +182,8 @@ def objective(
         inspect.signature(function).bind(None, **parameters)
     except TypeError as error:
         raise TypeError(f"an objective must be a function (inputs, **parameters) → scalar: {error}") from None
-    return Objective((Term(1.0, parameters, function, name or getattr(function, "__name__", "objective"), needs),))
+    name = name or getattr(function, "__name__", "objective")
+    return Objective((Term(1.0, parameters, function, name, needs, init, update),))
 
 
 def as_objective(value: Objective | Callable[[StepInputs], jax.Array]) -> Objective:
@@ -175,6 +217,43 @@ def idec(gamma: float | jax.Array = 0.1, loss: str = "mse") -> Objective:
     return reconstruction(loss) + gamma * kl()
 
 
+def dcn(weight: float | jax.Array = 1.0, loss: str = "mse") -> Objective:
+    """Deep clustering network (Yang et al., ICML 2017): reconstruction + λ/2 ‖z − μ_s‖², s the hard assignment.
+
+    No gradient reaches the centroids: each one is the running mean of the embeddings assigned to it, with `COUNT` for
+    what it stands on at first.
+
+    Args:
+        weight: λ, at least 0.
+        loss: of the reconstruction.
+    """
+    distance = objective(_distance_to_own, name="distance", init=_first_counts, update=_running_means)
+    return reconstruction(loss) + weight * distance
+
+
+def dkm(
+    weight: float | jax.Array = 1.0,
+    loss: str = "mse",
+    *,
+    start: float | jax.Array = 0.1,
+    growth: float | jax.Array = 1.005,
+    end: float | jax.Array = 1000.0,
+) -> Objective:
+    """Deep k-means (Fard et al. 2020): reconstruction + λ Σ_j w_ij ‖z_i − μ_j‖², w_ij = softmax_j(−a ‖z_i − μ_j‖²).
+
+    The inverse temperature a grows with the steps, so that soft assignments become hard ones.
+
+    Args:
+        weight: λ, at least 0.
+        loss: of the reconstruction.
+        start: a at the first step, at least 0.
+        growth: a at a step, relative to the step before.
+        end: the largest a.
+    """
+    distance = objective(_softmin_distance, name="distance", start=start, growth=growth, end=end)
+    return reconstruction(loss) + weight * distance
+
+
 def _kl(inputs: StepInputs) -> jax.Array:
     return kl_divergence(inputs.p, inputs.log_q).mean()
 
@@ -191,3 +270,27 @@ def _size_balance(inputs: StepInputs) -> jax.Array:
     mean = jnp.exp(inputs.log_q).mean(axis=0)
     n_active = jnp.sum(jnp.any(jnp.isfinite(inputs.log_q), axis=0))
     return jnp.log(n_active) + jnp.sum(jax.scipy.special.xlogy(mean, jnp.where(mean > 0, mean, 1.0)))
+
+
+def _distance_to_own(inputs: StepInputs) -> jax.Array:
+    own = jax.lax.stop_gradient(inputs.centroids)[jax.lax.stop_gradient(inputs.labels)]
+    return 0.5 * jnp.mean(jnp.sum(jnp.square(inputs.z - own), axis=-1))
+
+
+def _first_counts(centroids: jax.Array) -> jax.Array:
+    return jnp.full(len(centroids), COUNT)
+
+
+def _running_means(inputs: StepInputs) -> tuple[jax.Array, jax.Array]:
+    """Counts (k,) and means (k, m) with the batch added: what one sample after the other would make of them."""
+    members = jax.nn.one_hot(inputs.labels, len(inputs.centroids))
+    before, counts = inputs.memory, inputs.memory + members.sum(axis=0)
+    return counts, (before[:, None] * inputs.centroids + members.T @ inputs.z) / counts[:, None]
+
+
+def _softmin_distance(inputs: StepInputs, start: jax.Array, growth: jax.Array, end: jax.Array) -> jax.Array:
+    squared = squared_distances(inputs.z, inputs.centroids)
+    # In logarithms, as the power would overflow in a long run.
+    inverse_temperature = jnp.exp(jnp.minimum(jnp.log(start) + inputs.step * jnp.log(growth), jnp.log(end)))
+    logits = jnp.where(jnp.isfinite(inputs.log_q), -inverse_temperature * squared, -jnp.inf)
+    return jnp.mean(jnp.sum(jax.nn.softmax(logits) * squared, axis=-1))

@@ -1,16 +1,17 @@
 """A trained model: all that is needed to embed and to assign new samples."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from dec_jax import clustering
-from dec_jax.autoencoder import Autoencoder, Params
-from dec_jax.convolutional import ConvolutionalAutoencoder
+from dec_jax.assignment import Assignment
+from dec_jax.autoencoder import Params
 from dec_jax.data.scaling import Scaling, apply_scaling
 from dec_jax.samples import Samples, to_device
 from dec_jax.validation import check_samples
@@ -23,18 +24,18 @@ class TrainedModel:
     """Result of a run.
 
     Attributes:
-        model: the network.
+        model: the network: any Flax module with `encode`.
         params: the clustered encoder, and the decoder as pretraining left it.
         centroids: (k, m).
         scaling: what was done to the raw samples before training.
-        alpha: degrees of freedom of the soft assignment.
+        assignment: kernel and α of the soft assignment.
     """
 
-    model: Autoencoder | ConvolutionalAutoencoder
+    model: nn.Module
     params: Params
     centroids: jax.Array
     scaling: Scaling
-    alpha: float = 1.0
+    assignment: Assignment = field(default_factory=Assignment)
 
 
 def embed(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -56,8 +57,8 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
 
 def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
     """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
-    assign = partial(clustering.soft_assignments, trained.model, trained.params, trained.centroids, alpha=trained.alpha)
-    return _in_chunks(assign, trained, x)
+    fixed = trained.model, trained.params, trained.centroids
+    return _in_chunks(partial(clustering.soft_assignments, *fixed, assignment=trained.assignment), trained, x)
 
 
 def assign(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -67,10 +68,9 @@ def assign(trained: TrainedModel, x: Any) -> np.ndarray:
 
 def _in_chunks(function: Callable[..., jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
     x = check_samples(x, varying=False)
-    if x.shape[1] != trained.model.dims[0]:
-        raise ValueError(
-            f"x must have the {trained.model.dims[0]} features that the model was trained on, got {x.shape[1]}"
-        )
+    dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
+    if x.shape[1] != dims[0]:
+        raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
 
     def chunk(start: int) -> np.ndarray:
         scaled: Samples = to_device(apply_scaling(trained.scaling, x[start : start + ROWS_AT_A_TIME]))

@@ -1,22 +1,33 @@
 """What settings mean in the library's terms: the network, the pretraining's stages, the optimisers."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
+from typing import Any
 
 import jax
 import optax
+from jax.tree_util import Partial
 
 from dec_jax import clustering, corruption, objectives, pretraining
+from dec_jax.assignment import Assignment
+from dec_jax.augmentation import Affine, Chain, Noise, image_shape_of
 from dec_jax.autoencoder import Autoencoder
+from dec_jax.clustering import Renewal
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.corruption import Corruption
 from dec_jax.data import Dataset, default_rule
-from dec_jax.losses import RECONSTRUCTION_LOSSES
+from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES, log_target_distribution
 from dec_jax.objectives import Objective
 from dec_jax.pretraining import Stage
+from dec_jax.resets import ReseedEmpty, SoftResets
 from dec_jax.validation import check_integer
 from experiments.settings import Settings
+
+WEIGHTS = ("gamma", "distance_weight", "size_balance")  # settings that are weights of an objective's terms
+AFFINE = ("rotation", "shift", "scale", "shear", "flip", "crop")
 
 
 def resolve(settings: Settings, data: Dataset) -> Settings:
@@ -39,6 +50,8 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     _check_steps(resolved)
     _check_cross_entropy(resolved)
     _check_objective(resolved)
+    network(resolved, data.x.shape[1])
+    augmentation(resolved, data.x.shape[1])
     return resolved
 
 
@@ -67,18 +80,24 @@ def _check_objective(settings: Settings) -> None:
         raise ValueError(f"objective={settings.objective} reads the reconstruction and needs train_encoder=true")
 
 
-def network(settings: Settings, n_features: int) -> Autoencoder:
-    """The autoencoder for samples of `n_features`."""
-    return Autoencoder(
-        dims=(n_features, *settings.hidden, settings.bottleneck),
-        activation=settings.activation,
-        embedding_activation=settings.embedding_activation,
-        reconstruction_activation=settings.reconstruction_activation,
-        kernel_init=settings.weight_init,
-    )
+def network(settings: Settings, n_features: int) -> Autoencoder | ConvolutionalAutoencoder:
+    """The autoencoder for samples of `n_features`.
+
+    Raises:
+        ValueError: it is a convolutional one, and the samples are no images.
+    """
+    shared = {
+        "activation": settings.activation,
+        "embedding_activation": settings.embedding_activation,
+        "reconstruction_activation": settings.reconstruction_activation,
+        "kernel_init": settings.weight_init,
+    }
+    if settings.network == "convolutional":
+        return ConvolutionalAutoencoder(image_shape_of(n_features), bottleneck=settings.bottleneck, **shared)
+    return Autoencoder((n_features, *settings.hidden, settings.bottleneck), **shared)
 
 
-def stages(settings: Settings, model: Autoencoder) -> list[Stage]:
+def stages(settings: Settings, model: Autoencoder | ConvolutionalAutoencoder) -> list[Stage]:
     """The stages of the pretraining."""
     loss = RECONSTRUCTION_LOSSES[settings.loss]
     result = []
@@ -98,6 +117,7 @@ def stages(settings: Settings, model: Autoencoder) -> list[Stage]:
             optimizer=pretraining_optimizer(settings, settings.fine_tuning_steps),
             loss=loss,
             corruption=_noise(settings),
+            augmentation=augmentation(settings, model.dims[0]),
         )
         result.append(stage)
     return result
@@ -118,36 +138,90 @@ def clustering_optimizer(settings: Settings) -> optax.GradientTransformation:
     return clustering.paper_optimizer(settings.cluster_learning_rate, settings.cluster_momentum)
 
 
-def objective(
-    settings: Settings, gamma: float | jax.Array | None = None, size_balance: float | jax.Array | None = None
-) -> Objective:
-    """What the clustering phase minimises; weights that are given take the place of the settings'.
+def objective(settings: Settings, weights: Mapping[str, float | jax.Array] | None = None) -> Objective:
+    """What the clustering phase minimises.
+
+    Args:
+        settings: of the run.
+        weights: what takes the place of the settings `WEIGHTS`.
 
     Raises:
         ValueError: `settings.objective` names a module or a function that cannot be imported.
         TypeError: the function is no objective.
     """
+    gamma, distance_weight, size_balance = ((weights or vars(settings))[name] for name in WEIGHTS)
     if settings.objective == "idec":
-        chosen = objectives.idec(settings.gamma if gamma is None else gamma)
+        chosen = objectives.idec(gamma)
+    elif settings.objective == "dcn":
+        chosen = objectives.dcn(distance_weight)
+    elif settings.objective == "dkm":
+        chosen = objectives.dkm(distance_weight)
     elif settings.objective == "dec":
         chosen = objectives.dec()
     else:
-        chosen = _imported(settings.objective)
-    if settings.size_balance == 0:
-        return chosen
-    weight = settings.size_balance if size_balance is None else size_balance
-    return chosen + weight * objectives.size_balance()
+        chosen = _imported(settings.objective, dict(settings.objective_parameters))
+    # The term is there or not; how much it weighs may be traced.
+    return chosen + size_balance * objectives.size_balance() if settings.size_balance else chosen
 
 
-def _imported(path: str) -> Objective:
+def _imported(path: str, parameters: Mapping[str, float]) -> Objective:
     """The objective at "package.module:function": a function of `StepInputs`, or one that makes an `Objective`."""
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"objective {path!r} cannot be imported: {error}") from error
-    makes_one = inspect.isfunction(found) and not inspect.signature(found).parameters
-    return objectives.as_objective(found() if makes_one else found)
+    if isinstance(found, Objective) and not parameters:
+        return found
+    if inspect.isfunction(found) and _can_be_called(found, parameters):
+        return objectives.as_objective(found(**parameters))
+    return objectives.objective(found, **parameters)
+
+
+def _can_be_called(function: Callable[..., Any], parameters: Mapping[str, float]) -> bool:
+    """Whether the parameters are all that a function needs."""
+    try:
+        inspect.signature(function).bind(**parameters)
+    except TypeError:
+        return False
+    return True
+
+
+def assignment(settings: Settings) -> Assignment:
+    """The soft assignment and its target distribution."""
+    target = Partial(log_target_distribution, power=settings.target_power, balance=settings.target_balance)
+    return Assignment(settings.alpha, kernel=KERNELS[settings.kernel], target=target)
+
+
+def renewals(settings: Settings, n_samples: int) -> list[Renewal]:
+    """What changes the state of the clustering phase between two intervals."""
+    found: list[Renewal] = []
+    if settings.resets:
+        every = max(1, round(settings.reset_every * n_samples / settings.batch_size))
+        found.append(SoftResets(every, settings.resets, settings.reset_keep))
+    return [*found, ReseedEmpty()] if settings.reseed_empty else found
+
+
+def augmentation(settings: Settings, n_features: int) -> Corruption | None:
+    """What happens to the samples that the network sees in fine-tuning, and in clustering where the encoder moves.
+
+    Raises:
+        ValueError: images are to be moved, and the samples are none.
+    """
+    ranges = {name: getattr(settings, f"augment_{name}") for name in AFFINE}
+    corruptions: list[Corruption] = []
+    if any(ranges.values()):
+        # Scaling by a factor leaves the background of an image at 0.
+        fill = None if settings.scaling == "standardize" else 0.0
+        corruptions.append(Affine(image_shape_of(n_features), **ranges, fill=fill))
+    if settings.augment_noise or settings.augment_dropout:
+        corruptions.append(Noise(settings.augment_noise, settings.augment_dropout))
+    return Chain(tuple(corruptions)) if corruptions else None
+
+
+def clustering_augmentation(settings: Settings, n_features: int) -> Corruption | None:
+    """`augmentation`, but none where the encoder is fixed: what is clustered then is its embedding."""
+    return augmentation(settings, n_features) if settings.train_encoder else None
 
 
 @cache  # the same arguments give the same object, for which nothing is compiled a second time

@@ -22,4 +22,6 @@ PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
 )
 
 # How many clusters a named data set is divided into by those who made it; a file of the user's own needs --n-clusters.
-N_CLUSTERS = MappingProxyType({"digits": 10, "mnist": 10, "mnist-test": 10, "fashion_mnist": 10})
+N_CLUSTERS = MappingProxyType(
+    {"digits": 10, "mnist": 10, "mnist-test": 10, "fashion_mnist": 10, "stl10-hog": 10, "reuters": 4, "reuters10k": 4}
+)

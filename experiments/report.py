@@ -21,6 +21,7 @@ from dec_jax import metrics
 from dec_jax.checkpoints import save_model
 from dec_jax.data.atomic import atomic_write
 from experiments import pictures
+from experiments.settings import OBJECTIVES
 from experiments.trial import Trial
 
 METHODS = {
@@ -71,6 +72,11 @@ def git_commit() -> str | None:
         return None
 
 
+def objective_name(objective: str) -> str:
+    """What tables call the result of an objective: DEC, IDEC, …, or the function of the user's own."""
+    return objective.upper() if objective in OBJECTIVES else objective.partition(":")[2]
+
+
 def print_table(result: Mapping[str, Any], console: Console) -> None:
     """Prints the three methods' scores, where there are labels, and the seconds that each one took in all."""
     seconds = result["seconds"]
@@ -80,14 +86,15 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     data = result["data"]
     title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
     table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
-    for method, name in METHODS.items():
+    names = METHODS | {"final": objective_name(result["settings"]["objective"])}
+    for method, name in names.items():
         scores = (result[method][score] for score in ("acc", "nmi", "ari"))
         cells = ("–" if score is None else f"{score:.4f}" for score in scores)
         table.add_row(name, *cells, f"{totals[method]:.1f}")
     console.print(table)
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
     console.print(f"phases: {phases}")
-    console.print(f"DEC did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
+    console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
 
 
 def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:
@@ -127,7 +134,8 @@ def _replace(new: Path, folder: Path) -> None:
 
 def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     with atomic_write(path, "w") as file:
-        writer = csv.DictWriter(file, HISTORY_COLUMNS, restval="")
+        terms = [name for name in history[-1] if name not in HISTORY_COLUMNS]  # of the objective
+        writer = csv.DictWriter(file, [*HISTORY_COLUMNS, *terms], restval="")
         writer.writeheader()
         writer.writerows(history)
 

@@ -19,8 +19,9 @@ from experiments import plan, report, trial
 from experiments.journal import Journal
 from experiments.presets import N_CLUSTERS, PRESETS
 from experiments.progress import PhaseProgress
-from experiments.settings import HELP, OBJECTIVES, Settings, parse
+from experiments.settings import AUGMENTATIONS, HELP, OBJECTIVES, Settings, parse
 
+AUGMENT = ("rotation=10", "shift=0.1")  # of --augment without ranges (Guo et al., DEC-DA, ACML 2018)
 UNFINISHED = "unfinished"
 SWEEP_FILE = "sweep.json"  # stands in the folder of a sweep, which keeps its work in progress under the same name
 MEGABYTE = 2**20
@@ -44,10 +45,16 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument(
         "--objective", metavar="NAME", help=f"{', '.join(OBJECTIVES)} or package.module:function (default: dec)"
     )
+    cli.add_argument(
+        "--augment",
+        nargs="*",
+        metavar="RANGE=VALUE",
+        help=f"trains on augmented samples: {', '.join(AUGMENTATIONS)} (nothing: {' '.join(AUGMENT)})",
+    )
     cli.add_argument("--seed", type=int, default=0, metavar="S", help="fixes the run to the last bit (default: 0)")
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATA-PRESET-seedS")
     cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting")
-    cli.add_argument("--data-dir", metavar="DIR", help="folder of data prepared by TFDS (default: TFDS_DATA_DIR)")
+    cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
     return cli
 
@@ -59,13 +66,26 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         TypeError, ValueError: a name is unknown, or a value is none that is accepted.
     """
     preset = PRESETS[check_choice("preset", arguments.preset, PRESETS)]
-    values = preset | parse(arguments.set)
+    values = preset | parse(_augmentations(arguments.augment)) | parse(arguments.set)
     for name in ("n_clusters", "bottleneck", "objective"):
         if getattr(arguments, name) is not None:
             values[name] = getattr(arguments, name)
     values.setdefault("n_clusters", N_CLUSTERS.get(arguments.data))
     names = ("data", "labels", "preset", "seed")
     return Settings(**{name: getattr(arguments, name) for name in names}, **values)
+
+
+def _augmentations(words: Sequence[str] | None) -> list[str]:
+    """The words of --augment as those of --set.
+
+    Raises:
+        ValueError: a word names no augmentation.
+    """
+    if words is None:
+        return []
+    for word in words:
+        check_choice("augmentation", word.partition("=")[0], AUGMENTATIONS)
+    return [f"augment_{word}" for word in words or AUGMENT]
 
 
 def main(words: Sequence[str] | None = None) -> int:

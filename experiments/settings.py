@@ -8,12 +8,13 @@ from typing import Any, get_args
 
 from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
-from dec_jax.losses import RECONSTRUCTION_LOSSES
+from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES
 from dec_jax.validation import check_choice, check_integer, check_number
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "step", "cosine")
-OBJECTIVES = ("dec", "idec")
+OBJECTIVES = ("dec", "idec", "dcn", "dkm")
+NETWORKS = ("dense", "convolutional")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Settings:
     seed: int = 0
     scaling: str = "auto"
 
+    network: str = "dense"
     hidden: tuple[int, ...] = (500, 500, 2000)
     bottleneck: int = 10
     activation: str = "relu"
@@ -59,7 +61,25 @@ class Settings:
     train_encoder: bool = True
     objective: str = "dec"
     gamma: float = 0.1
+    distance_weight: float = 1.0
     size_balance: float = 0.0
+    objective_parameters: tuple[tuple[str, float], ...] = ()
+    kernel: str = "students_t"
+    target_power: float = 2.0
+    target_balance: float = 1.0
+    resets: int = 0
+    reset_every: int = 20
+    reset_keep: float = 0.8
+    reseed_empty: bool = False
+
+    augment_rotation: float = 0.0
+    augment_shift: float = 0.0
+    augment_scale: float = 0.0
+    augment_shear: float = 0.0
+    augment_flip: float = 0.0
+    augment_crop: float = 0.0
+    augment_noise: float = 0.0
+    augment_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -67,16 +87,24 @@ class Settings:
                 check(name, getattr(self, name))
         if ":" not in self.objective:
             check_choice("objective", self.objective, (*OBJECTIVES, "package.module:function"))
+            if self.objective_parameters:
+                raise ValueError(
+                    f"{PARAMETER}{self.objective_parameters[0][0]} needs an objective package.module:function, "
+                    f"got {self.objective}"
+                )
         for i, size in enumerate(self.hidden):
             check_integer(f"hidden[{i}]", size, 1)
         if self.layer_wise_steps + self.fine_tuning_steps == 0:
             raise ValueError("layer_wise_steps and fine_tuning_steps must not both be 0: nothing would be trained")
 
 
+PARAMETER = "objective."  # begins the keys of --set that an objective of the user's own is called with
+AUGMENTATIONS = tuple(name.removeprefix("augment_") for name in Settings.__annotations__ if name.startswith("augment_"))
 OPTIONAL = frozenset(field.name for field in fields(Settings) if field.default is None)
 
 HELP = {
     "scaling": f"how features are scaled: auto, {', '.join(RULES)}",
+    "network": f"{', '.join(NETWORKS)} (of square images; hidden does not count then)",
     "hidden": "sizes of the layers between input and embedding, e.g. 500,500,2000; none for no layer",
     "bottleneck": "dimensions of the embedding",
     "activation": f"of every layer but two: {', '.join(ACTIVATIONS)}",
@@ -106,11 +134,29 @@ HELP = {
     "max_steps": "clustering stops here at the latest",
     "train_encoder": "false is DEC without back-propagation: only the centroids move",
     "gamma": "weight of KL(P‖Q) in the objective idec",
+    "distance_weight": "weight λ of the distances in the objectives dcn and dkm",
     "size_balance": "weight of a term that keeps clusters of one size",
+    "kernel": f"of the soft assignment: {', '.join(KERNELS)} (whose variance is alpha)",
+    "target_power": "of q in the target distribution; more is sharper",
+    "target_balance": "power of the clusters' sizes in the target distribution; more makes them more equal",
+    "resets": "how often the encoder is pulled towards a fresh one and its embedding clustered anew",
+    "reset_every": "epochs between two resets",
+    "reset_keep": "of the encoder's weights in a reset, 0 to 1",
+    "reseed_empty": "true gives an empty cluster a new centroid",
+    "augment_rotation": "images are rotated by up to so many degrees",
+    "augment_shift": "images are shifted by up to this fraction of their side",
+    "augment_scale": "images grow or shrink by up to this fraction",
+    "augment_shear": "rows of images move sideways by up to this fraction of their height",
+    "augment_flip": "probability of a mirrored image",
+    "augment_crop": "images are cropped by up to this fraction of their side",
+    "augment_noise": "standard deviation of Gaussian noise on any data",
+    "augment_dropout": "rate of features set to 0 in any data",
 }
 
 _rate = partial(check_number, minimum=0, maximum=0.999)
 _positive = partial(check_number, minimum=0, exclusive=True)
+_weight = partial(check_number, minimum=0)
+_fraction = partial(check_number, minimum=0, maximum=1)
 _count = partial(check_integer, minimum=0)
 _size = partial(check_integer, minimum=1)
 
@@ -144,8 +190,24 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "update_interval": _size,
     "tolerance": partial(check_number, minimum=0, maximum=1),
     "max_steps": _size,
-    "gamma": partial(check_number, minimum=0),
-    "size_balance": partial(check_number, minimum=0),
+    "gamma": _weight,
+    "distance_weight": _weight,
+    "size_balance": _weight,
+    "network": partial(check_choice, choices=NETWORKS),
+    "kernel": partial(check_choice, choices=KERNELS),
+    "target_power": _positive,
+    "target_balance": _weight,
+    "resets": _count,
+    "reset_every": _size,
+    "reset_keep": partial(check_number, minimum=0, maximum=1),
+    "augment_rotation": partial(check_number, minimum=0, maximum=180),
+    "augment_shift": _fraction,
+    "augment_scale": _weight,
+    "augment_shear": _weight,
+    "augment_flip": _fraction,
+    "augment_crop": _fraction,
+    "augment_noise": _weight,
+    "augment_dropout": _rate,
 }
 
 
@@ -156,16 +218,20 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
         ValueError: a word has no "=", its key is unknown (names near matches) or its value has another type.
     """
     types_by_name = {field.name: field.type for field in fields(Settings) if field.name in HELP}
-    values = {}
+    values: dict[str, Any] = {}
+    own: dict[str, float] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
             raise ValueError(f"--set takes KEY=VALUE, got {word!r}")
         if name not in HELP and name in Settings.__dataclass_fields__:
             raise ValueError(f"{name} is no key of --set but an option of its own: --{name.replace('_', '-')}")
+        if name.startswith(PARAMETER):
+            own[name.removeprefix(PARAMETER)] = parse_value(name, text, float)
+            continue
         check_choice("setting", name, types_by_name)
         values[name] = parse_value(name, text, types_by_name[name])
-    return values
+    return values | ({"objective_parameters": tuple(sorted(own.items()))} if own else {})
 
 
 def parse_value(name: str, text: str, kind: Any) -> Any:

@@ -19,7 +19,7 @@ from experiments import plan
 from experiments.progress import PhaseProgress
 from experiments.run import naming, say
 from experiments.settings import HELP
-from experiments.sweeping import capacity, engine, estimate, grid, hosts, pictures, ray_engine, table
+from experiments.sweeping import capacity, engine, estimate, grid, hosts, masked, pictures, ray_engine, table
 from experiments.sweeping.engine import Engine, Row, Sizes, SweepTrial
 from experiments.sweeping.folder import PICTURES_FOLDER, SweepFolder, trial_id
 from experiments.sweeping.grid import Grid
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--cache", type=Path, metavar="DIR", help="folder of pretrained networks, shared by all sweeps")
     cli.add_argument("--memory", metavar="SIZE", help="what a device may use, like 8GB (default: most of what it has)")
     cli.add_argument("--data-shards", type=int, default=1, metavar="N", help="devices that share one trial's samples")
-    cli.add_argument("--data-dir", metavar="DIR", help="folder of data prepared by TFDS (default: TFDS_DATA_DIR)")
+    cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
     cli.add_argument("--engine", default="local", metavar="NAME", help=f"{', '.join(ENGINES)} (default: local)")
     cli.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster (default: RAY_ADDRESS, or a new one)")
     hosts.add_arguments(cli)
@@ -139,6 +139,8 @@ def resolve(chosen: Grid, train: Dataset, fingerprint: str) -> list[SweepTrial]:
     Raises:
         TypeError, ValueError: a setting does not fit the data.
     """
+    for each in chosen.trials():
+        masked.check_maskable(each)
     settings = [plan.resolve(each, train) for each in chosen.trials()]
     return [SweepTrial(i, trial_id(each, fingerprint), each) for i, each in enumerate(settings)]
 

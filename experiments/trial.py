@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,13 +92,24 @@ def run(trial: Trial) -> Trial:
     params = _pretrain(trial, model, keys, x)
     trial.reconstructions = _reconstruct(settings, model, params, x)
     state = _cluster(trial, model, params, keys, x)
-    trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, settings.alpha)
+    trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, plan.assignment(settings))
     trial.trained = trained
     trial.z = np.asarray(clustering.embed(model, trained.params, x))
-    q = clustering.soft_assignments(model, trained.params, state.centroids, x, settings.alpha)
+    q = clustering.soft_assignments(model, trained.params, state.centroids, x, trained.assignment)
     trial.q = np.asarray(q)
     trial.labels["final"] = trial.q.argmax(axis=1).astype(np.int32)
+    _report_empty_clusters(trial)
     return trial
+
+
+def _report_empty_clusters(trial: Trial) -> None:
+    n_empty = trial.settings.n_clusters - len(np.unique(trial.labels["final"]))
+    if n_empty:
+        warnings.warn(
+            f"{n_empty} of {trial.settings.n_clusters} clusters are empty: size_balance=1, resets or reseed_empty=true "
+            "may keep them alive",
+            stacklevel=2,
+        )
 
 
 @contextmanager
@@ -193,7 +205,9 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     settings, journal = trial.settings, trial.journal
     if not settings.train_encoder:
         model, params, x = clustering.freeze_encoder(model, params, x)
+    augmentation = plan.clustering_augmentation(settings, trial.data.x.shape[1])
     optimizer, objective = plan.clustering_optimizer(settings), plan.objective(settings)
+    assignment = plan.assignment(settings)
     trial.progress.start("k-means on embedding", 1)
     with _timed(trial, "autoencoder_kmeans"):
         state = clustering.init(
@@ -204,7 +218,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             settings.n_clusters,
             optimizer=optimizer,
             objective=objective,
-            alpha=settings.alpha,
+            assignment=assignment,
             n_restarts=settings.kmeans_restarts,
         )
         trial.labels["autoencoder_kmeans"] = np.array(state.labels)
@@ -231,11 +245,13 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             x,
             optimizer=optimizer,
             objective=objective,
-            alpha=settings.alpha,
+            assignment=assignment,
+            augmentation=augmentation,
             batch_size=settings.batch_size,
             update_interval=settings.update_interval,
             tolerance=settings.tolerance,
             max_steps=int(state.step) if finished else settings.max_steps,
+            renewals=plan.renewals(settings, x.shape[0]),
             on_refresh=on_refresh,
         )
     trial.history += rows
@@ -248,7 +264,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
 def _clustering_row(state: ClusteringState, info: ClusteringInfo, y: np.ndarray | None) -> Row:
     row: Row = {"phase": "clustering", "step": int(state.step), **info._asdict()}
     row["smallest_cluster"] = int(row.pop("smallest_cluster"))
-    del row["terms"]
+    row |= {f"term_{name}": value for name, value in row.pop("terms").items()}
     return row if y is None else row | metrics.scores(y, np.asarray(state.labels))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dec_jax import autoencoder, checkpoints
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.checkpoints import load_model, load_tree, read_metadata, save_model, save_tree
 from dec_jax.convolutional import ConvolutionalAutoencoder
@@ -37,7 +38,9 @@ def trained(scaling="standardize"):
     x = RANDOM.normal(size=(20, 6))
     model = Autoencoder((6, 5, 2), "tanh", "sigmoid", "gelu", "he")
     params = autoencoder.init(jax.random.key(0), model, 6)
-    return TrainedModel(model, params, jax.numpy.asarray(RANDOM.normal(size=(3, 2))), fit_scaling(scaling, x), 2.5)
+    return TrainedModel(
+        model, params, jax.numpy.asarray(RANDOM.normal(size=(3, 2))), fit_scaling(scaling, x), Assignment(2.5)
+    )
 
 
 def check_equal(a, b):
@@ -97,7 +100,7 @@ def test_round_trip_of_a_model(tmp_path, scaling):
     assert found.model == saved.model
     check_equal(found.params, saved.params)
     check_equal(found.centroids, saved.centroids)
-    assert (found.scaling.rule, found.alpha) == (scaling, 2.5)
+    assert (found.scaling.rule, found.assignment.alpha) == (scaling, 2.5)
     np.testing.assert_array_equal(found.scaling.shift, saved.scaling.shift)
     np.testing.assert_array_equal(found.scaling.scale, saved.scaling.scale)
     versions = read_metadata(tmp_path / "model")["metadata"]["versions"]

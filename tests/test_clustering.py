@@ -10,6 +10,7 @@ import scipy.sparse
 from sklearn.datasets import make_blobs
 
 from dec_jax import autoencoder, clustering, corruption, losses
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, default_update_interval
 from dec_jax.samples import batch_indices, to_device
@@ -58,7 +59,9 @@ class TestUpdate(chex.TestCase):
         state = start(optimizer=optax.sgd(0.1))
         x, p = X[:32], state.target[:32]
         step = self.variant(
-            lambda state: clustering.update(state, x, p, model=MODEL, optimizer=optax.sgd(0.1), alpha=2.0)
+            lambda state: clustering.update(
+                state, x, p, model=MODEL, optimizer=optax.sgd(0.1), assignment=Assignment(2.0)
+            )
         )
         after, value = step(state)
         z = np.asarray(autoencoder.encode(MODEL, state.params, x))
@@ -180,7 +183,7 @@ def test_objective_of_the_users_own():
 
 def test_soft_assignments_of_all_samples():
     state = start()
-    q = clustering.soft_assignments(MODEL, state.params, state.centroids, X, 3.0)
+    q = clustering.soft_assignments(MODEL, state.params, state.centroids, X, Assignment(3.0))
     np.testing.assert_allclose(q, q_and_p(state.params, state.centroids, 3.0)[0], rtol=1e-4, atol=1e-6)
 
 
@@ -219,8 +222,6 @@ def test_nan_is_an_error():
         ({"k": 1}, ValueError, r"n_clusters must be between 2 and 300 \(the number of samples\), got 1"),
         ({"k": 301}, ValueError, "n_clusters must be between 2 and 300"),
         ({"k": 2.5}, TypeError, "n_clusters must be an integer, got 2.5"),
-        ({"k": 3, "alpha": 0.0}, ValueError, "alpha must be above 0, got 0"),
-        ({"k": 3, "alpha": -1.0}, ValueError, "alpha must be above 0, got -1"),
     ],
 )
 def test_bad_input_of_init(options, error, message):
@@ -234,7 +235,6 @@ def test_bad_input_of_init(options, error, message):
         ({"tolerance": -0.1}, ValueError, "tolerance must be at least 0 and at most 1, got -0.1"),
         ({"update_interval": 0}, ValueError, "update_interval must be at least 1, got 0"),
         ({"update_interval": -5}, ValueError, "update_interval must be at least 1, got -5"),
-        ({"alpha": float("nan")}, ValueError, "alpha must be above 0, got nan"),
         ({"max_steps": -1}, ValueError, "max_steps must be at least 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ({"batch_size": "256"}, TypeError, "batch_size must be an integer, got '256'"),

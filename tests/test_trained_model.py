@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 
 from dec_jax import autoencoder, losses, trained_model
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.data import apply_scaling, fit_scaling
 from dec_jax.trained_model import TrainedModel, assign, embed, soft_assign
@@ -17,7 +18,7 @@ def trained(scaling="rms", alpha=2.0):
     params = autoencoder.init(jax.random.key(0), model, 6)
     scaling = fit_scaling(scaling, X)
     z = autoencoder.encode(model, params, jnp.asarray(apply_scaling(scaling, X)))
-    return TrainedModel(model, params, z[:4], scaling, alpha)
+    return TrainedModel(model, params, z[:4], scaling, Assignment(alpha))
 
 
 TRAINED = trained()

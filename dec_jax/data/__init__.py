@@ -6,19 +6,21 @@ from pathlib import Path
 
 from dec_jax.data.dataset import Dataset
 from dec_jax.data.files import SAMPLE_SUFFIXES, read_labels, read_samples
-from dec_jax.data.named import NAMES, load_named
+from dec_jax.data.named import NAMES, UNLABELLED_NAMES, load_named, load_unlabelled
 from dec_jax.data.scaling import RULES, Scaling, apply_scaling, default_rule, fit_scaling
 from dec_jax.validation import check_choice, check_labels, check_samples
 
 __all__ = [
     "NAMES",
     "RULES",
+    "UNLABELLED_NAMES",
     "Dataset",
     "Scaling",
     "apply_scaling",
     "default_rule",
     "fit_scaling",
     "load",
+    "load_unlabelled",
 ]
 
 
@@ -33,11 +35,13 @@ def load(
     Args:
         name_or_path: one of NAMES, or a .npy, .npz or .csv file of the user's own.
         labels: a .npy, .npz, .csv or .txt file, one label per sample, instead of the data's own labels.
-        data_dir: folder of what TFDS has prepared; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        data_dir: folder of what TFDS has prepared; by default TFDS_DATA_DIR, else ~/tensorflow_datasets. For reuters
+            and reuters10k scikit-learn's data folder; by default SCIKIT_LEARN_DATA, else ~/scikit_learn_data.
 
     Raises:
         TypeError: an argument is no name or path, or a file holds no real numbers.
         FileNotFoundError: there is no such file, or a named data set is not prepared and TensorFlow missing.
+        ImportError: a named data set needs a package that is not installed.
         OSError: a file cannot be read, or a named data set could not be downloaded.
         ValueError: the name is unknown, a file is damaged, or its content cannot be clustered.
     """

@@ -1,11 +1,11 @@
-"""Labelled grey pictures that TensorFlow Datasets has prepared, read without TensorFlow."""
+"""Labelled pictures that TensorFlow Datasets has prepared, or features of them, read without TensorFlow."""
 
 import contextlib
 import hashlib
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,27 @@ from dec_jax.data.progress import in_batches
 BATCH = 1000  # pictures decoded between two updates of the progress bar
 
 
+class Features(NamedTuple):
+    """What is kept of each picture in place of its pixels.
+
+    Attributes:
+        name: a part of the cache file's name: what is computed in another way has another name.
+        size: number of features.
+        dtype: what they are kept in.
+        compute: one picture (height, width, channels) uint8 to (size,).
+    """
+
+    name: str
+    size: int
+    dtype: type
+    compute: Callable[[np.ndarray], np.ndarray]
+
+
 class Pictures(NamedTuple):
     """Decoded pictures of one or more splits.
 
     Attributes:
-        x: (n, pixels) uint8.
+        x: (n, pixels) uint8, or (n, size) features in their dtype.
         y: (n,) int64.
         shape: (height, width) of one picture.
         class_names: of the labels 0, 1, …
@@ -32,13 +48,21 @@ class Pictures(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def load_pictures(name: str, splits: tuple[str, ...], data_dir: str | os.PathLike[str] | None = None) -> Pictures:
+def load_pictures(
+    name: str,
+    splits: tuple[str, ...],
+    data_dir: str | os.PathLike[str] | None = None,
+    features: Features | None = None,
+) -> Pictures:
     """Returns the pictures of the splits one after the other, decoded once and cached from then on.
+
+    Where features are asked for, pictures are read as a stream: no more than BATCH of them are held at a time.
 
     Args:
         name: the name TensorFlow Datasets has for them.
         splits: names of the splits.
         data_dir: folder of the prepared data sets; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        features: what is kept of a picture; its pixels by default.
 
     Raises:
         FileNotFoundError: they are not prepared there, and TensorFlow, which could do it, is not installed.
@@ -54,13 +78,13 @@ def load_pictures(name: str, splits: tuple[str, ...], data_dir: str | os.PathLik
         prepared = builder.is_prepared()
     if not prepared:
         _prepare(builder, folder)
-    parts = [_load_split(builder, split) for split in splits]
-    features = builder.info.features
+    parts = [_load_split(builder, split, features) for split in splits]
+    info = builder.info.features
     return Pictures(
         x=np.concatenate([part["x"] for part in parts]),
         y=np.concatenate([part["y"] for part in parts]),
-        shape=features["image"].shape[:2],
-        class_names=tuple(features["label"].names),
+        shape=info["image"].shape[:2],
+        class_names=tuple(info["label"].names),
     )
 
 
@@ -101,16 +125,17 @@ def _first_line(error: Exception) -> str:
     return lines[0].removesuffix(" Possible root causes:")
 
 
-def _load_split(builder: Any, split: str) -> Arrays:
+def _load_split(builder: Any, split: str, features: Features | None) -> Arrays:
     with _reading(builder.name, builder.data_path):
         source = builder.as_data_source(split)
         identity = _digest(builder.info.splits[split].filepaths)
 
     def decode() -> Arrays:
         with _reading(builder.name, builder.data_path):
-            return _decode(source, f"{builder.name} {split}: decoding")
+            return _decode(source, features or _pixels(source), f"{builder.name} {split}: decoding")
 
-    return cached(f"{builder.name}-{builder.version}-{split}", identity, decode)
+    name = f"{builder.name}-{builder.version}-{split}"
+    return cached(f"{name}-{features.name}" if features else name, identity, decode)
 
 
 def _digest(paths: list[os.PathLike[str]]) -> str:
@@ -122,10 +147,13 @@ def _digest(paths: list[os.PathLike[str]]) -> str:
     return digest.hexdigest()
 
 
-def _decode(source: Any, description: str) -> Arrays:
-    pixels = int(np.prod(source.dataset_info.features["image"].shape))
-    x, y = np.empty((len(source), pixels), np.uint8), np.empty(len(source), np.int64)
+def _pixels(source: Any) -> Features:
+    return Features("pixels", int(np.prod(source.dataset_info.features["image"].shape)), np.uint8, np.ravel)
+
+
+def _decode(source: Any, features: Features, description: str) -> Arrays:
+    x, y = np.empty((len(source), features.size), features.dtype), np.empty(len(source), np.int64)
     for batch in in_batches(len(source), BATCH, description):
         for i, example in zip(batch, source.__getitems__(batch), strict=True):
-            x[i], y[i] = example["image"].ravel(), example["label"]
+            x[i], y[i] = features.compute(example["image"]), example["label"]
     return {"x": x, "y": y}

@@ -14,6 +14,7 @@ from dec_jax.validation import check_choice
 RULES = ("none", "pixels", "rms", "tfidf", "unit", "standardize")
 SPARSE_RULES = ("none", "pixels", "rms", "tfidf")  # the others would turn the zeros into something else
 PIXEL_DATA = ("mnist", "mnist-test", "fashion_mnist")
+SCALED_DATA = ("stl10-hog",)  # the recipe's scaling is a part of the features
 CHUNK = 2**20  # values held in float64 at a time
 
 Samples = np.ndarray | scipy.sparse.sparray | scipy.sparse.spmatrix
@@ -61,9 +62,11 @@ class Scaling:
 
 
 def default_rule(data: Dataset | Samples) -> str:
-    """Returns the rule for data: "pixels" for pictures of 0–255, "tfidf" for sparse rows, else "rms"."""
+    """Returns the rule: "pixels" for 0–255, "none" where samples come scaled, "tfidf" for sparse rows, else "rms"."""
     if isinstance(data, Dataset) and data.name in PIXEL_DATA:
         return "pixels"
+    if isinstance(data, Dataset) and data.name in SCALED_DATA:
+        return "none"
     return "tfidf" if scipy.sparse.issparse(data.x if isinstance(data, Dataset) else data) else "rms"
 
 

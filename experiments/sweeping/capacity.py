@@ -42,26 +42,26 @@ def most_lanes() -> int:
     return LANES_ON_CPU if jax.default_backend() == "cpu" else LANES_ELSEWHERE
 
 
-def fitting(compiled: Compiled, wanted: int, step: int, limit: int, build: Callable[[int], tuple[Any, Any]]) -> int:
-    """The most lanes, `wanted` or a part of them, whose program needs no more than `limit` bytes on a device.
+def fitting(compiled: Compiled, wanted: int, step: int, limit: int, build: Callable[[int], dict[Any, Any]]) -> int:
+    """The most lanes, `wanted` or a part of them, none of whose programs needs more than `limit` bytes on a device.
 
     Args:
         compiled: where programs that do not fit are dropped from.
         wanted: lanes at most.
         step: lanes come in multiples of this, the number of devices they are laid over.
         limit: bytes.
-        build: lanes → (key, compiled program).
+        build: lanes → compiled programs by their keys.
 
     Raises:
         ValueError: even `step` lanes do not fit.
     """
     lanes = max(step, wanted // step * step)
     while True:
-        key, program = build(lanes)
-        needed = memory_of(program)
+        built = build(lanes)
+        needed = max(map(memory_of, built.values()))
         if needed <= limit:
             return lanes
-        compiled.forget(key)
+        compiled.forget(built)
         if lanes == step:
             raise ValueError(
                 f"memory must hold at least one trial, which needs {needed / 2**20:.0f} MB, got {limit / 2**20:.0f} MB"

@@ -173,14 +173,17 @@ def _pretraining_lanes(engine: Engine, template: Settings, sizes: tuple[int, ...
     stages = plan.stages(template, plan.network(template, x.shape[1]))
     step = engine.layout.trial_shards
 
-    def build(n_lanes: int) -> tuple[Any, Any]:
+    def build(n_lanes: int) -> dict[Any, Any]:
         trials = programs.stack([programs.pretraining_trial(template, sizes[-1:])] * n_lanes)
-        last = len(stages) - 1
-        states = programs.empty_pretrainings(template, sizes, last, trials, x.shape[1])
-        n_steps = _window(stages[last].n_steps, n_lanes)
-        return programs.pretraining_program(
-            engine.compiled, template, sizes, last, n_steps, trials, states, x, engine.layout.by_trial
-        )
+        made = {}
+        for index, stage in enumerate(stages):
+            states = programs.empty_pretrainings(template, sizes, index, trials, x.shape[1])
+            n_steps = _window(stage.n_steps, n_lanes)
+            key, program = programs.pretraining_program(
+                engine.compiled, template, sizes, index, n_steps, trials, states, x, engine.layout.by_trial
+            )
+            made[key] = program
+        return made
 
     wanted = min(-(-wanted // step) * step, engine.most_lanes * step)
     return capacity.fitting(engine.compiled, wanted, step, engine.limit, build)
@@ -359,13 +362,20 @@ def _note_best(best: dict[str, float], row: Row) -> None:
 
 
 def _clustering_lanes(engine: Engine, template: Settings, longest: int, params: Params, wanted: int) -> int:
-    x, _ = engine.samples.scaled(template.scaling)
-    step = engine.layout.trial_shards
+    x, held_out = engine.samples.scaled(template.scaling)
+    step, by_trial = engine.layout.trial_shards, engine.layout.by_trial
+    trial = programs.clustering_trial(template)
 
-    def build(n_lanes: int) -> tuple[Any, Any]:
-        trials = programs.stack([programs.clustering_trial(template)] * n_lanes)
+    def build(n_lanes: int) -> dict[Any, Any]:
+        trials = programs.stack([trial] * n_lanes)
         states = programs.empty_lanes(template, x.shape[1], n_lanes, x, params)
-        return programs.advance_program(engine.compiled, template, longest, trials, states, x, engine.layout.by_trial)
+        return dict(
+            [
+                programs.enter_program(engine.compiled, template, trial, states, params, x, by_trial),
+                programs.advance_program(engine.compiled, template, longest, trials, states, x, by_trial),
+                programs.leave_program(engine.compiled, template, trial, states, x, held_out, by_trial),
+            ]
+        )
 
     wanted = min(-(-wanted // step) * step, engine.most_lanes * step)
     return capacity.fitting(engine.compiled, wanted, step, engine.limit, build)
@@ -391,7 +401,7 @@ def _fill(work: Clustering) -> None:
         trial = work.waiting.popleft()
         params = _padded(engine, template, trial.settings)
         numbers = programs.clustering_trial(trial.settings)
-        enter = programs.enter_program(
+        _, enter = programs.enter_program(
             engine.compiled, template, numbers, work.states, params, x, engine.layout.by_trial
         )
         work.states, labels = enter(work.states, np.int32(place), numbers, params, x)
@@ -441,7 +451,9 @@ def _finish(work: Clustering, place: int, lane: Lane, info: Any, reason: str, x:
     began = time.perf_counter()
     engine, settings = work.engine, lane.trial.settings
     numbers = programs.clustering_trial(settings)
-    leave = programs.leave_program(engine.compiled, work.template, numbers, work.states, x, held_out)
+    _, leave = programs.leave_program(
+        engine.compiled, work.template, numbers, work.states, x, held_out, engine.layout.by_trial
+    )
     trained, unseen = jax.device_get(leave(work.states, np.int32(place), numbers, x, held_out))
     z, log_q = (engine.samples.joined(part, None if unseen is None else unseen[i]) for i, part in enumerate(trained))
     z, log_q = z[:, : settings.bottleneck], log_q[:, : settings.n_clusters]

@@ -1,10 +1,9 @@
 """Several processes, on one host or many, that share a sweep: how they meet, what each one does, who writes the table.
 
-All meet at process 0 before they begin. The connections stay: process 0 sees by them which other one has ended too
-early. If it ends itself, the others still finish their shares. What was saved is kept, and the same commands go on.
-
-Trials never need another host's devices, so JAX is not told of the other processes: in a program of many, orbax would
-write arrays in process 0 alone, and one process that dies, or does not come, would abort all.
+All meet at process 0 before they begin, and are then one program to JAX (`jax.distributed`), which some hosts need to
+use their devices at all. JAX itself would abort where a process does not come, without a word that helps. The
+connections stay: process 0 sees by them which other one has ended too early. What was saved is kept, and the same
+commands go on.
 """
 
 import argparse
@@ -14,6 +13,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
+
+import jax
 
 from dec_jax.validation import check_integer
 from experiments.progress import PhaseProgress
@@ -67,6 +68,11 @@ class Team:
         step = 1 if self._place is None else self._place.n_processes
         trials = [trial for group in groups[start::step] for trial in group]
         return sorted(trials, key=lambda trial: trial.index)
+
+    def see_off(self) -> None:
+        """Lets process 0 be the last to end: JAX aborts the others where it is gone."""
+        while not all(map(_has_ended, self._others.values())):
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
     def wait(
         self, folder: SweepFolder, groups: Sequence[Sequence[SweepTrial]], progress: PhaseProgress
@@ -137,11 +143,29 @@ def parse_address(name: str, text: str) -> tuple[str, int]:
 
 @contextmanager
 def joined(place: Place | None) -> Iterator[Team]:
-    """The processes, once all have met.
+    """The processes, once all have met and JAX knows of them; it must not have used a device before.
 
     Raises:
         ValueError: somebody did not come in time, or the places do not fit together.
     """
+    with met(place) as team:
+        if place is None:
+            yield team
+            return
+        # No trial needs another process: one that ends, early or late, leaves the others at work.
+        jax.config.update("jax_enable_recoverability", True)
+        jax.distributed.initialize(*place, cluster_detection_method="deactivate")
+        try:
+            jax.devices()  # each process waits here for all others, and never again
+            yield team
+            team.see_off()
+        finally:
+            jax.distributed.shutdown()
+
+
+@contextmanager
+def met(place: Place | None) -> Iterator[Team]:
+    """The processes, once all have met; errors as in `joined`."""
     if place is None:
         yield Team(None, {})
         return

@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 from dec_jax import autoencoder, clustering, pretraining
+from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.kmeans import kmeans
-from dec_jax.losses import log_soft_assignment
+from dec_jax.losses import KERNELS, log_target_distribution
 from dec_jax.pretraining import Stage
 from dec_jax.samples import Samples
 from experiments import plan
@@ -54,7 +56,10 @@ class Hyperparameters(NamedTuple):
         cluster_learning_rate: float32.
         cluster_momentum: float32.
         gamma: float32.
+        distance_weight: float32.
         size_balance: float32.
+        target_power: float32.
+        target_balance: float32.
     """
 
     seed: jax.Array
@@ -64,7 +69,22 @@ class Hyperparameters(NamedTuple):
     cluster_learning_rate: jax.Array
     cluster_momentum: jax.Array
     gamma: jax.Array
+    distance_weight: jax.Array
     size_balance: jax.Array
+    target_power: jax.Array
+    target_balance: jax.Array
+
+
+def check_maskable(settings: Settings) -> None:
+    """Checks that trials with these settings can be padded to another size.
+
+    Raises:
+        ValueError: they have something that only a run of its own has.
+    """
+    for name in ("network", "resets", "reseed_empty"):
+        default, value = getattr(Settings, name), getattr(settings, name)
+        if value != default:
+            raise ValueError(f"{name} must be {default} in a sweep, got {value}: experiments.run has it")
 
 
 def keys_of(seed: jax.Array) -> Keys:
@@ -159,9 +179,14 @@ def clustering_optimizer(settings: Settings, trial: Hyperparameters) -> optax.Gr
     return optax.multi_transform({"moving": moving, "fixed": optax.set_to_zero()}, labels)
 
 
-def active_clusters(n_clusters: int, trial: Hyperparameters) -> jax.Array:
-    """(n_clusters,) bool, which of them take part."""
-    return jnp.arange(n_clusters) < trial.n_clusters
+def assignment_of(settings: Settings, trial: Hyperparameters) -> Assignment:
+    """The trial's soft assignment: of the settings' clusters only its own take part."""
+    return Assignment(
+        trial.alpha,
+        active=jnp.arange(settings.n_clusters) < trial.n_clusters,
+        kernel=KERNELS[settings.kernel],
+        target=Partial(log_target_distribution, power=trial.target_power, balance=trial.target_balance),
+    )
 
 
 def start_clustering(
@@ -186,8 +211,7 @@ def start_clustering(
         x,
         optimizer=clustering_optimizer(settings, trial),
         objective=plan.objective(settings),
-        alpha=trial.alpha,
-        active=active_clusters(k, trial),
+        assignment=assignment_of(settings, trial),
     )
 
 
@@ -209,9 +233,9 @@ def cluster_interval(
         n_steps,
         model=model,
         optimizer=clustering_optimizer(settings, trial),
-        objective=plan.objective(settings, trial.gamma, trial.size_balance),
-        alpha=trial.alpha,
-        active=active_clusters(settings.n_clusters, trial),
+        objective=plan.objective(settings, trial._asdict()),
+        assignment=assignment_of(settings, trial),
+        augmentation=plan.clustering_augmentation(settings, x.shape[1]),
         batch_size=batch_size,
         longest=longest,
     )
@@ -222,5 +246,4 @@ def evaluate(
 ) -> tuple[jax.Array, jax.Array]:
     """Embedding z (n, m) and log soft assignment (n, k) of x; inactive ones are 0 and −inf."""
     z = clustering.embed(model, state.params, x)
-    active = active_clusters(settings.n_clusters, trial)
-    return z, log_soft_assignment(z, state.centroids, trial.alpha, active)
+    return z, assignment_of(settings, trial).log_q(z, state.centroids)

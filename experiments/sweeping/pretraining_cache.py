@@ -41,6 +41,15 @@ PRETRAINING_FIELDS = (
     "decay_every",
     "momentum",
     "bias_factor",
+    "network",
+    "augment_rotation",
+    "augment_shift",
+    "augment_scale",
+    "augment_shear",
+    "augment_flip",
+    "augment_crop",
+    "augment_noise",
+    "augment_dropout",
 )
 
 

@@ -4,7 +4,7 @@ A program is compiled ahead of its first call, for arguments of known shapes, so
 it is used, and so that what was compiled can be counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -32,6 +32,9 @@ _CLUSTERING_VARIES = (
     "cluster_learning_rate",
     "cluster_momentum",
     "gamma",
+    "distance_weight",
+    "target_power",
+    "target_balance",
     "tolerance",
     "max_steps",
 )
@@ -57,9 +60,10 @@ class Compiled:
             self.programs[key] = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
         return self.programs[key]
 
-    def forget(self, key: Any) -> None:
-        """Drops a program that is of no use."""
-        del self.programs[key]
+    def forget(self, keys: Iterable[Any]) -> None:
+        """Drops programs that are of no use."""
+        for key in keys:
+            del self.programs[key]
 
 
 def memory_of(program: Any) -> int:
@@ -85,6 +89,12 @@ _ONLY_CLUSTERING = (
     "train_encoder",
     "objective",
     "size_balance",
+    "objective_parameters",
+    "kernel",
+    "resets",
+    "reset_every",
+    "reset_keep",
+    "reseed_empty",
 )
 
 
@@ -195,8 +205,8 @@ def enter_program(
     params: Any,
     x: Samples,
     sharding: NamedSharding | None = None,
-) -> Callable[..., Any]:
-    """(states, lane, trial, params, x) → (states, labels): k-means on the embedding starts a trial in a lane."""
+) -> tuple[Any, Callable[..., Any]]:
+    """Its key, and (states, lane, trial, params, x) → (states, labels): k-means starts a trial in a lane."""
     model = plan.network(template, x.shape[1])
 
     def run(states: Any, lane: jax.Array, trial: Hyperparameters, params: Any, x: Samples) -> Any:
@@ -205,7 +215,7 @@ def enter_program(
         return _constrain(jax.tree.map(put, states, state), sharding), state.labels
 
     key = ("enter", template, _shapes(states.step), sharding)
-    return compiled.get(key, run, _laid(states, sharding), np.int32(0), trial, params, x, donate=(0,))
+    return key, compiled.get(key, run, _laid(states, sharding), np.int32(0), trial, params, x, donate=(0,))
 
 
 def advance_program(
@@ -242,8 +252,9 @@ def leave_program(
     states: ClusteringState,
     x: Samples,
     held_out: Samples | None,
-) -> Callable[..., Any]:
-    """(states, lane, trial, x, held_out) → (z, log q) of the trained samples and of those held out."""
+    sharding: NamedSharding | None = None,
+) -> tuple[Any, Callable[..., Any]]:
+    """Its key, and (states, lane, trial, x, held_out) → (z, log q) of the trained samples and of those held out."""
     model = plan.network(template, x.shape[1])
 
     def run(states: Any, lane: jax.Array, trial: Hyperparameters, x: Samples, held_out: Samples | None) -> Any:
@@ -252,7 +263,7 @@ def leave_program(
         return found(x), None if held_out is None else found(held_out)
 
     key = ("leave", template, _shapes(states.step), held_out is None)
-    return compiled.get(key, run, states, np.int32(0), trial, x, held_out)
+    return key, compiled.get(key, run, _laid(states, sharding), np.int32(0), trial, x, held_out)
 
 
 def empty_lanes(template: Settings, n_features: int, n_lanes: int, x: Samples, params: Any) -> ClusteringState:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import jax
@@ -7,7 +8,11 @@ import pytest
 import scipy.sparse
 
 from dec_jax import autoencoder
+from dec_jax.augmentation import Affine, Chain, Noise
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data import NAMES, Dataset
+from dec_jax.losses import gaussian, log_target_distribution, students_t
+from dec_jax.resets import ReseedEmpty, SoftResets
 from experiments import plan
 from experiments.presets import N_CLUSTERS
 from experiments.settings import Settings
@@ -88,6 +93,61 @@ def test_network():
     assert (model.activation, model.embedding_activation) == ("tanh", "sigmoid")
     assert (model.reconstruction_activation, model.kernel_init) == ("gelu", "he")
     assert plan.network(Settings(hidden=(), bottleneck=2), 8).dims == (8, 2)
+
+
+def test_convolutional_network():
+    settings = Settings(network="convolutional", bottleneck=2, activation="tanh", weight_init="he")
+    model = plan.network(settings, 64)
+    assert isinstance(model, ConvolutionalAutoencoder)
+    assert (model.image_shape, model.bottleneck, model.activation, model.kernel_init) == ((8, 8), 2, "tanh", "he")
+    assert plan.network(settings, 48).image_shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("settings", [{"network": "convolutional"}, {"augment_rotation": 10.0}, {"augment_flip": 0.5}])
+def test_images_must_be_square(settings):
+    with pytest.raises(ValueError, match=r"needs images: 7 features are neither s·s nor s·s·3"):
+        plan.resolve(Settings(n_clusters=3, **settings), Dataset("mine.npy", np.eye(9, 7)))
+    plan.resolve(Settings(n_clusters=3, **settings), Dataset("mine.npy", np.eye(9, 9)))
+
+
+RANGES = {
+    "augment_rotation": 10.0,
+    "augment_shift": 0.1,
+    "augment_scale": 0.2,
+    "augment_shear": 0.3,
+    "augment_flip": 0.5,
+    "augment_crop": 0.4,
+}
+
+
+def test_augmentation_of_images_then_noise():
+    affine = Affine((8, 8), rotation=10.0, shift=0.1, scale=0.2, shear=0.3, flip=0.5, crop=0.4, fill=0.0)
+    assert plan.augmentation(Settings(**RANGES), 64) == Chain((affine,))
+    both = Settings(**RANGES, augment_noise=0.3, augment_dropout=0.1)
+    assert plan.augmentation(both, 64) == Chain((affine, Noise(0.3, 0.1)))
+    assert plan.augmentation(Settings(), 64) is None
+    assert plan.augmentation(Settings(**RANGES, scaling="standardize"), 64).corruptions[0].fill is None
+
+
+@pytest.mark.parametrize("ranges", [{"augment_noise": 0.3}, {"augment_dropout": 0.1}])
+def test_any_data_can_have_noise(ranges):
+    assert plan.resolve(Settings(n_clusters=3, **ranges), Dataset("mine.npy", np.eye(9, 7)))
+    noisy = plan.augmentation(Settings(**ranges), 7)(jax.random.key(0), jnp.ones((5, 7)))
+    assert not np.allclose(noisy, 1)
+
+
+def test_one_augmentation_is_compiled_once():
+    made = [plan.augmentation(Settings(**RANGES, augment_noise=0.3, seed=seed), 64) for seed in (0, 1)]
+    assert made[0] == made[1]
+    assert hash(made[0]) == hash(made[1])
+
+
+def test_augmentation_reaches_fine_tuning_and_clustering_where_the_encoder_moves():
+    found = [stage.loss for stage in stages(augment_noise=0.3)]
+    assert found[-1].augmentation == Chain((Noise(0.3),))
+    assert all(getattr(loss, "augmentation", None) is None for loss in found[:-1])
+    assert plan.clustering_augmentation(Settings(augment_noise=0.3), 8) == Chain((Noise(0.3),))
+    assert plan.clustering_augmentation(Settings(augment_noise=0.3, train_encoder=False), 8) is None
 
 
 def stages(**settings):
@@ -193,7 +253,13 @@ def test_every_named_data_set_knows_its_number_of_clusters():
         ({}, {"kl": 1}),
         ({"objective": "idec", "gamma": 0.5}, {"reconstruction": 1, "kl": 0.5}),
         ({"size_balance": 2.0}, {"kl": 1, "size_balance": 2}),
+        ({"objective": "dcn", "distance_weight": 0.5}, {"reconstruction": 1, "distance": 0.5}),
+        ({"objective": "dkm", "distance_weight": 3.0}, {"reconstruction": 1, "distance": 3}),
         ({"objective": "dec_jax.objectives:size_balance"}, {"size_balance": 1}),
+        (
+            {"objective": "dec_jax.objectives:idec", "objective_parameters": (("gamma", 0.7),)},
+            {"reconstruction": 1, "kl": 0.7},
+        ),
     ],
 )
 def test_objective(options, terms):
@@ -202,8 +268,100 @@ def test_objective(options, terms):
 
 
 def test_weights_that_are_given_take_the_place_of_the_settings():
-    made = plan.objective(Settings(objective="idec", size_balance=1.0), gamma=3.0, size_balance=4.0)
+    made = plan.objective(
+        Settings(objective="idec", size_balance=1.0), {"gamma": 3.0, "distance_weight": 1.0, "size_balance": 4.0}
+    )
     assert [term.weight for term in made.terms] == [1, 3, 4]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of the user's own, `own_losses`."""
+    (tmp_path / "own_losses.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "own_losses"
+    sys.modules.pop("own_losses", None)
+
+
+OWN = """
+import jax.numpy as jnp
+from dec_jax.objectives import kl, objective
+
+def spread(inputs, radius):
+    return jnp.mean(jnp.maximum(jnp.linalg.norm(inputs.z, axis=-1) - radius, 0))
+
+def compact(radius=3.0, weight=0.1):
+    return kl() + weight * objective(spread, radius=radius)
+
+made = 2 * kl()
+"""
+
+
+def test_a_function_of_inputs_gets_its_parameters(own):
+    settings = Settings(objective="own_losses:spread", objective_parameters=(("radius", 2.0),))
+    (term,) = plan.objective(settings).terms
+    assert (term.name, term.weight, term.parameters) == ("spread", 1, {"radius": 2.0})
+    balanced = plan.objective(replace(settings, size_balance=0.5))
+    assert [(term.name, term.weight) for term in balanced.terms] == [("spread", 1), ("size_balance", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "radius", "weight"),
+    [((), 3.0, 0.1), ((("radius", 2.0),), 2.0, 0.1), ((("radius", 2.0), ("weight", 0.5)), 2.0, 0.5)],
+)
+def test_a_function_that_makes_an_objective_gets_its_parameters(own, parameters, radius, weight):
+    made = plan.objective(Settings(objective="own_losses:compact", objective_parameters=parameters))
+    assert [(term.name, term.weight) for term in made.terms] == [("kl", 1), ("spread", weight)]
+    assert made.terms[1].parameters == {"radius": radius}
+
+
+def test_an_objective_that_is_made_already(own):
+    (term,) = plan.objective(Settings(objective="own_losses:made")).terms
+    assert (term.name, term.weight) == ("kl", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "problem"),
+    [
+        ("spread", {}, "missing a required argument: 'radius'"),
+        ("spread", {"radios": 2.0}, "missing a required argument: 'radius'|unexpected keyword argument 'radios'"),
+        ("spread", {"radius": 2.0, "more": 1.0}, "unexpected keyword argument 'more'"),
+        ("compact", {"radios": 2.0}, "unexpected keyword argument 'radios'"),
+        ("made", {"radius": 2.0}, "unexpected keyword argument 'radius'"),
+    ],
+)
+def test_parameters_that_an_objective_does_not_have(own, name, parameters, problem):
+    settings = Settings(n_clusters=3, objective=f"{own}:{name}", objective_parameters=tuple(parameters.items()))
+    with pytest.raises(TypeError, match=problem):
+        plan.resolve(settings, DATA)
+
+
+def test_assignment():
+    made = plan.assignment(Settings())
+    assert (made.alpha, made.active, made.kernel.func) == (1, None, students_t)
+    assert (made.target.func, made.target.keywords) == (log_target_distribution, {"power": 2, "balance": 1})
+    made = plan.assignment(Settings(alpha=2.0, kernel="gaussian", target_power=3.0, target_balance=0.0))
+    assert (made.alpha, made.kernel.func, made.target.keywords) == (2, gaussian, {"power": 3, "balance": 0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, []),
+        ({"reseed_empty": True}, [ReseedEmpty()]),
+        ({"resets": 3}, [SoftResets(20 * 1000 // 100, 3, 0.8)]),
+        (
+            {"resets": 1, "reset_every": 3, "reset_keep": 0.5, "reseed_empty": True},
+            [SoftResets(30, 1, 0.5), ReseedEmpty()],
+        ),
+    ],
+)
+def test_renewals_count_in_epochs(settings, expected):
+    assert plan.renewals(Settings(batch_size=100, **settings), 1000) == expected
+
+
+def test_resets_are_a_step_apart_at_least():
+    assert plan.renewals(Settings(batch_size=300, resets=2, reset_every=1), 100) == [SoftResets(1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +372,8 @@ def test_weights_that_are_given_take_the_place_of_the_settings():
         ({"objective": "dec_jax.objectives:"}, ValueError, "cannot be imported"),
         ({"objective": "dec_jax.losses:kl_divergence"}, TypeError, "an objective must be a function"),
         ({"objective": "idec", "train_encoder": False}, ValueError, "reads the reconstruction and needs train_encoder"),
+        ({"objective": "dcn", "train_encoder": False}, ValueError, "objective=dcn reads the reconstruction and needs"),
+        ({"objective": "dkm", "train_encoder": False}, ValueError, "objective=dkm reads the reconstruction and needs"),
     ],
 )
 def test_bad_objectives_are_found_before_any_training(options, error, message):

@@ -64,7 +64,7 @@ def test_clusters_of_digits_are_found(finished):
 
 def test_history_has_its_columns(finished):
     first, last = finished.outcome.history[0], finished.outcome.history[-1]
-    assert tuple(first) == ("phase", "step", "loss", "label_change", "smallest_cluster", *SCORES)
+    assert tuple(first) == ("phase", "step", "loss", "label_change", "smallest_cluster", *SCORES, "term_kl")
     assert [first[name] for name in ("label_change", "smallest_cluster", *SCORES)] == [""] * 5
     assert 0 <= float(last["label_change"]) <= 1
     assert int(last["smallest_cluster"]) == min(finished.outcome.result["final"]["cluster_sizes"])

@@ -3,7 +3,7 @@ from dataclasses import fields
 import pytest
 
 from experiments.presets import N_CLUSTERS, PRESETS
-from experiments.settings import CHECKS, HELP, Settings, parse
+from experiments.settings import CHECKS, HELP, OBJECTIVES, Settings, parse
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,11 @@ from experiments.settings import CHECKS, HELP, Settings, parse
         ("update_interval=auto", None),
         ("input_dropout=0", 0.0),
         ("input_dropout=None", None),
+        ("network=convolutional", "convolutional"),
+        ("resets=2", 2),
+        ("reseed_empty=true", True),
+        ("target_power=3", 3.0),
+        ("augment_rotation=10", 10.0),
     ],
 )
 def test_words_become_values_of_the_settings_types(word, value):
@@ -37,6 +42,21 @@ def test_words_become_values_of_the_settings_types(word, value):
 
 def test_of_two_words_the_last_one_counts():
     assert parse(["alpha=2", "bottleneck=3", "alpha=0.5"]) == {"alpha": 0.5, "bottleneck": 3}
+
+
+def test_parameters_of_an_objective_are_numbers_by_name():
+    found = parse(["objective.radius=2", "alpha=2", "objective.b=1e-3", "objective.radius=3"])
+    assert found == {"alpha": 2, "objective_parameters": (("b", 0.001), ("radius", 3.0))}
+    settings = Settings(objective="my_losses:spread", **found)
+    assert dict(settings.objective_parameters) == {"b": 0.001, "radius": 3.0}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objectives_of_this_package_take_no_parameters(objective):
+    with pytest.raises(
+        ValueError, match=f"objective.radius needs an objective package.module:function, got {objective}$"
+    ):
+        Settings(objective=objective, **parse(["objective.radius=2"]))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +73,12 @@ def test_of_two_words_the_last_one_counts():
         ("train_encoder=1", "train_encoder must be true or false, got '1'"),
         ("hidden=500;500", "hidden must be integers like 500,500, got '500;500'"),
         ("hidden=500,", "hidden must be integers like 500,500"),
+        ("objective.radius=wide", "objective.radius must be a number, got 'wide'"),
+        ("objective.radius", "--set takes KEY=VALUE, got 'objective.radius'"),
+        ("objective=idec", "an option of its own: --objective"),
+        ("reseed_empty=yes", "reseed_empty must be true or false, got 'yes'"),
+        ("resets=1.5", "resets must be an integer, got '1.5'"),
+        ("augment_rotatoin=3", "unknown setting 'augment_rotatoin'; did you mean 'augment_rotation'"),
     ],
 )
 def test_words_that_cannot_be_read(word, problem):
@@ -91,6 +117,25 @@ def test_words_that_cannot_be_read(word, problem):
         ("tolerance", -0.001),
         ("tolerance", 1.1),
         ("max_steps", 0),
+        ("gamma", -0.1),
+        ("distance_weight", -1.0),
+        ("size_balance", -1.0),
+        ("target_power", 0.0),
+        ("target_balance", -0.5),
+        ("resets", -1),
+        ("reset_every", 0),
+        ("reset_keep", 1.1),
+        ("reset_keep", -0.1),
+        ("augment_rotation", 181.0),
+        ("augment_rotation", -1.0),
+        ("augment_shift", 1.1),
+        ("augment_scale", -0.1),
+        ("augment_shear", -0.1),
+        ("augment_flip", 1.5),
+        ("augment_crop", -0.1),
+        ("augment_noise", -1.0),
+        ("augment_noise", float("inf")),
+        ("augment_dropout", 1.0),
     ],
 )
 def test_values_out_of_range(name, value):
@@ -110,6 +155,9 @@ def test_values_out_of_range(name, value):
         ("optimizer", "adamw", "adam"),
         ("learning_rate_schedule", "cosin", "cosine"),
         ("cluster_optimizer", "sdg", "sgd"),
+        ("network", "convolutionl", "convolutional"),
+        ("kernel", "gausian", "gaussian"),
+        ("objective", "dmk", "dkm"),
     ],
 )
 def test_unknown_names_are_told_their_neighbours(name, value, near):
@@ -135,9 +183,18 @@ def test_something_must_be_trained():
 
 def test_every_setting_is_an_option_or_explained_and_checked():
     names = {field.name for field in fields(Settings)}
-    assert names - set(HELP) == {"data", "labels", "n_clusters", "preset", "seed", "objective"}
+    assert names - set(HELP) == {"data", "labels", "n_clusters", "preset", "seed", "objective", "objective_parameters"}
     assert set(HELP) < names
-    assert names - set(CHECKS) == {"data", "labels", "preset", "hidden", "train_encoder", "objective"}
+    assert names - set(CHECKS) == {
+        "data",
+        "labels",
+        "preset",
+        "hidden",
+        "train_encoder",
+        "objective",
+        "objective_parameters",
+        "reseed_empty",
+    }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -154,5 +211,5 @@ def test_paper_preset_is_the_recipe():
     assert (paper.cluster_learning_rate, paper.tolerance, paper.alpha, paper.kmeans_restarts) == (0.01, 0.001, 1, 20)
 
 
-def test_named_data_sets_have_ten_clusters():
-    assert set(N_CLUSTERS.values()) == {10}
+def test_clusters_of_named_data_sets():
+    assert {name: k for name, k in N_CLUSTERS.items() if k != 10} == {"reuters": 4, "reuters10k": 4}

@@ -357,7 +357,7 @@ def fake(needed):
         )
         built.append(lanes)
         compiled.programs[lanes] = SimpleNamespace(memory_analysis=lambda: analysis)
-        return lanes, compiled.programs[lanes]
+        return {lanes: compiled.programs[lanes]}
 
     return compiled, built, build
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from tiny_sweep import SETTINGS, X, Y
 
+from dec_jax import checkpoints
 from experiments import sweep
 from experiments.progress import PhaseProgress
 from experiments.sweeping import hosts, table
@@ -74,7 +75,7 @@ def meet(port, n_processes, *processes):
 
     def join(place):
         try:
-            with hosts.joined(place) as team:
+            with hosts.met(place) as team:
                 seen[place.process_id] = sorted(team._others)
                 everybody.wait(10)
         except ValueError as error:
@@ -127,7 +128,7 @@ def test_strangers_are_let_pass(port):
     seen = {}
     stranger = threading.Thread(target=visit)
     stranger.start()
-    with hosts.joined(Place(f"localhost:{port}", 2, 0)) as team:
+    with hosts.met(Place(f"localhost:{port}", 2, 0)) as team:
         assert list(team._others) == [1]
     stranger.join()
     assert seen == {1: []}
@@ -179,6 +180,37 @@ def test_journals_of_processes_are_apart(tmp_path):
         kept.journal("clustering", {})
         other.journal("clustering", {})
         assert sorted(path.name for path in (tmp_path / "unfinished").iterdir()) == ["0-clustering", "1-clustering"]
+
+
+WORK_ALONE = """
+import sys
+import jax, numpy as np
+from dec_jax import checkpoints
+from experiments.sweeping import hosts
+
+process, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+with hosts.joined(hosts.Place(f"localhost:{port}", 2, process)):
+    assert (jax.process_count(), jax.process_index()) == (2, process)
+    assert len(jax.local_devices()) == 1 and len(jax.devices()) == 2
+    if process == 1:  # nothing of what one does needs the other
+        tree = {"a": jax.numpy.arange(3.0), "b": np.int32(process)}
+        checkpoints.save_tree(f"{folder}/own", tree, {})
+        for name in ("own", "single"):
+            found, _ = checkpoints.load_tree(f"{folder}/{name}", tree)
+            np.testing.assert_array_equal(found["a"], tree["a"])
+        print(jax.jit(lambda x: x @ x)(np.eye(2)).sum())
+"""
+
+
+def test_jax_knows_of_both_processes_and_each_works_alone(tmp_path, port):
+    checkpoints.save_tree(tmp_path / "single", {"a": np.arange(3, dtype=np.float32), "b": np.int32(0)}, {})
+    start = [sys.executable, "-c", WORK_ALONE]
+    words = [str(port), str(tmp_path)]
+    both = [subprocess.Popen([*start, str(i), *words], stderr=subprocess.PIPE) for i in (0, 1)]
+    errors = [process.communicate(timeout=100)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    # And a single process reads what one of many wrote.
+    np.testing.assert_array_equal(checkpoints.load_tree(tmp_path / "own")[0]["a"], [0, 1, 2])
 
 
 def command(folder, name, *words):

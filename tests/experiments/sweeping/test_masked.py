@@ -148,7 +148,7 @@ def test_kmeans_equals_that_of_its_own_k(k):
 
 def test_inactive_clusters_have_no_share_and_no_gradient():
     z, centroids = jax.random.normal(jax.random.key(0), (20, 3)), jax.random.normal(jax.random.key(1), (K, 3))
-    active = masked.active_clusters(K, numbers(OWN))
+    active = masked.assignment_of(replace(OWN, n_clusters=K), numbers(OWN)).active
 
     @jax.jit
     def found(centroids, active=None):
@@ -191,7 +191,7 @@ def interval_padded(settings, longest):
 def test_every_update_equals_that_of_the_trials_own_size(change):
     settings = replace(OWN, **change)
     params, padded = pretrained(settings)
-    options = {"objective": plan.objective(settings), "alpha": settings.alpha}
+    options = {"objective": plan.objective(settings), "assignment": plan.assignment(settings)}
     optimizer = plan.clustering_optimizer(settings)
     centroids = autoencoder.encode(network(settings), params, X[:4])
     own = clustering.start(network(settings), params, centroids, X, optimizer=optimizer, **options)
@@ -201,8 +201,7 @@ def test_every_update_equals_that_of_the_trials_own_size(change):
         jnp.pad(centroids, ((0, K - 4), (0, M - 2))),
         X,
         optimizer=masked.clustering_optimizer(settings, numbers(settings)),
-        active=masked.active_clusters(K, numbers(settings)),
-        **options,
+        **options | {"assignment": masked.assignment_of(template(settings), numbers(settings))},
     )
     check_equal(wide, own)
     start = jax.tree.map(np.array, wide)
@@ -230,7 +229,7 @@ def test_every_update_equals_that_of_the_trials_own_size(change):
 def test_a_whole_run_stops_where_it_would_alone():
     settings = replace(OWN, tolerance=0.03, max_steps=200, cluster_learning_rate=0.03)
     params, padded = pretrained(settings)
-    options = {"optimizer": plan.clustering_optimizer(settings), "alpha": settings.alpha}
+    options = {"optimizer": plan.clustering_optimizer(settings), "assignment": plan.assignment(settings)}
     restarts = settings.kmeans_restarts
     own = clustering.init(KEYS.kmeans, network(settings), params, X, 4, n_restarts=restarts, **options)
     state = start_padded(settings, padded)
@@ -263,7 +262,7 @@ def test_without_back_propagation_the_encoder_stays_and_the_centroids_move_as_al
     settings = replace(OWN, train_encoder=False)
     params, padded = pretrained(settings)
     model, frozen, z = clustering.freeze_encoder(network(settings), params, X)
-    options = {"optimizer": plan.clustering_optimizer(settings), "alpha": settings.alpha}
+    options = {"optimizer": plan.clustering_optimizer(settings), "assignment": plan.assignment(settings)}
     own = clustering.init(KEYS.kmeans, model, frozen, z, 4, n_restarts=settings.kmeans_restarts, **options)
     own, _ = clustering.advance(KEYS.clustering, own, z, 10, model=model, batch_size=64, longest=10, **options)
     start = start_padded(settings, padded)

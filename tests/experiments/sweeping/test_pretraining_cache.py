@@ -18,6 +18,15 @@ from experiments.sweeping.pretraining_cache import PRETRAINING_FIELDS, Pretraini
 # Every other field: pretraining is the same whatever their values are.
 CLUSTERING_FIELDS = {
     "objective",
+    "objective_parameters",
+    "distance_weight",
+    "kernel",
+    "target_power",
+    "target_balance",
+    "resets",
+    "reset_every",
+    "reset_keep",
+    "reseed_empty",
     "gamma",
     "size_balance",
     "data",
@@ -35,6 +44,7 @@ CLUSTERING_FIELDS = {
     "train_encoder",
 }
 CHANGED = {
+    "network": "convolutional",
     "seed": 1,
     "scaling": "unit",
     "hidden": (16,),

@@ -34,6 +34,21 @@ CLUSTERING = {
     "update_interval",
     "train_encoder",
     "objective",
+    "objective_parameters",
+    "kernel",
+    "network",
+    "resets",
+    "reset_every",
+    "reset_keep",
+    "reseed_empty",
+    "augment_rotation",
+    "augment_shift",
+    "augment_scale",
+    "augment_shear",
+    "augment_flip",
+    "augment_crop",
+    "augment_noise",
+    "augment_dropout",
 }
 OTHER = {
     "data": "mnist",
@@ -50,19 +65,26 @@ OTHER = {
     "optimizer": "sgd",
     "learning_rate_schedule": "cosine",
     "cluster_optimizer": "adam",
-    "objective": "idec",
+    "objective": "my_losses:spread",
     "train_encoder": False,
     "tolerance": 0.5,
     "dropout": 0.5,
     "momentum": 0.5,
     "cluster_momentum": 0.5,
     "size_balance": 0.5,
+    "kernel": "gaussian",
+    "network": "convolutional",
+    "reset_keep": 0.5,
+    "reseed_empty": True,
+    "augment_dropout": 0.5,
 }
 FIELDS = [field.name for field in fields(Settings)]
 
 
 def changed(name):
     """The settings with another value of one of them."""
+    if name == "objective_parameters":  # which only an objective of the user's own has
+        return replace(changed("objective"), objective_parameters=(("radius", 1.0),))
     value = OTHER[name] if name in OTHER else getattr(SETTINGS, name) + 1
     return replace(SETTINGS, **{name: value})
 
@@ -120,7 +142,7 @@ class Lanes:
         for lane, each in enumerate(settings):
             if each is not None:
                 trial = programs.clustering_trial(each)
-                enter = programs.enter_program(self.compiled, self.template, trial, states, params[lane], X)
+                _, enter = programs.enter_program(self.compiled, self.template, trial, states, params[lane], X)
                 states, _ = enter(states, np.int32(lane), trial, params[lane], X)
         trials = programs.stack([programs.clustering_trial(each or self.template) for each in settings])
         _, advance = programs.advance_program(self.compiled, self.template, self.longest, trials, states, X)
