@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m experiments.run --data digits --preset demo --out runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -56,7 +56,7 @@ def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: i
     def run() -> jax.Array:
         nonlocal state
         params, opt_state, loss = pretraining.run_steps(
-            KEY, *state[:2], state.step, x, stage=stage, batch_size=work.batch_size, n_steps=n_steps
+            KEY, *state[:2], state.step, x, n_steps, stage=stage, batch_size=work.batch_size, longest=n_steps
         )
         state = PretrainingState(params, opt_state, 0, state.step + n_steps)
         return loss

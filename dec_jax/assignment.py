@@ -7,6 +7,7 @@ the assignment shall become. Both are pure, and plain functions or `jax.tree_uti
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 
 import jax
@@ -32,7 +33,8 @@ class Assignment:
         target: log q (n, k) of all samples → log p (n, k); −inf marks a cluster that takes no part.
 
     Raises:
-        TypeError, ValueError: `alpha` is no number, or not above 0.
+        TypeError: `alpha` is no number, or a function is none.
+        ValueError: `alpha` is not above 0.
     """
 
     alpha: float | jax.Array = 1.0
@@ -42,10 +44,12 @@ class Assignment:
 
     def __post_init__(self) -> None:
         # JAX rebuilds pytrees of tracers and placeholders, which have nothing to check.
-        if isinstance(self.alpha, int | float | str):
+        if isinstance(self.alpha, numbers.Real | str):
             check_number("alpha", self.alpha, 0, exclusive=True)
         for name in ("kernel", "target"):
             value = getattr(self, name)
+            if isinstance(value, numbers.Real | str):
+                raise TypeError(f"{name} must be a function, got {value!r}")
             if callable(value) and not isinstance(value, jax.tree_util.Partial):
                 object.__setattr__(self, name, jax.tree_util.Partial(value))
 

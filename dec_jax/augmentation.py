@@ -194,7 +194,7 @@ def image_shape_of(n_features: int) -> tuple[int, ...]:
         side = math.isqrt(n_features // math.prod(channels))
         if side and math.prod((side, side, *channels)) == n_features:
             return (side, side, *channels)
-    raise ValueError(f"augmentation needs images: {n_features} features are neither s·s nor s·s·3; name image_shape")
+    raise ValueError(f"square images have s·s or s·s·3 features, got {n_features}")
 
 
 def _check_unless_traced(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:

@@ -57,12 +57,14 @@ class ClusteringInfo(NamedTuple):
         label_change: fraction of samples whose cluster changed since the refresh before, in [0, 1].
         smallest_cluster: number of samples in the smallest cluster.
         terms: mean value of each term of the objective, by name, unweighted.
+        settled: whether the tolerance ends the run here; `fit` knows.
     """
 
     loss: jax.Array
     label_change: jax.Array
     smallest_cluster: jax.Array
     terms: dict[str, jax.Array]
+    settled: bool = False
 
 
 class Renewal(Protocol):
@@ -223,7 +225,7 @@ def update(
     assignment: Assignment = _ASSIGNMENT,
     key: jax.Array | None = None,
     augmentation: Corruption | None = None,
-) -> tuple[ClusteringState, dict[str, jax.Array]]:
+) -> tuple[ClusteringState, jax.Array, Terms]:
     """One update of encoder and centroids.
 
     Args:
@@ -238,8 +240,8 @@ def update(
         augmentation: (key, x → x̃) of what the network sees; p stays that of the clean samples.
 
     Returns:
-        The state after, with target and labels as before; the objective's value as "loss" and those of its terms by
-        name, scalars.
+        The state after, with target and labels as before; the objective's value, and those of its terms by name, all
+        scalars.
     """
     seen = x if augmentation is None else augmentation(jax.random.fold_in(key, _AUGMENTATION), x)
 
@@ -259,7 +261,7 @@ def update(
     moved = optax.apply_updates(trainable, updates)
     memories, moved["centroids"] = objective.update(state.memories, inputs._replace(centroids=moved["centroids"]))
     after = state._replace(**moved, opt_state=opt_state, step=state.step + 1, memories=memories)
-    return after, {"loss": value} | terms
+    return after, value, terms
 
 
 def interval(
@@ -303,21 +305,21 @@ def interval(
     batches = batch_indices(key, state.step, x.shape[0], batch_size, longest)
     noise_key = jax.random.fold_in(key, _NOISE)
 
-    def body(i: jax.Array, carry: tuple[ClusteringState, Terms]) -> tuple[ClusteringState, Terms]:
+    def body(i: jax.Array, carry: tuple[ClusteringState, Any]) -> tuple[ClusteringState, Any]:
         state, total = carry
         key = jax.random.fold_in(noise_key, state.step)
-        state, terms = step(state, take_rows(x, batches[i]), target[batches[i]], key=key)
-        return state, jax.tree.map(jnp.add, total, terms)
+        state, *values = step(state, take_rows(x, batches[i]), target[batches[i]], key=key)
+        return state, jax.tree.map(jnp.add, total, values)
 
     # Target and labels stay out of the loop, which would carry a copy of them along.
-    start = (state._replace(target=(), labels=()), dict.fromkeys(("loss", *objective.names), jnp.float32(0)))
+    start = (state._replace(target=(), labels=()), [jnp.float32(0), dict.fromkeys(objective.names, jnp.float32(0))])
     state, total = jax.lax.fori_loop(0, n_steps, body, start)
     new_target, new_labels = refresh(model, state.params, state.centroids, x, assignment)
     sizes = jnp.bincount(new_labels, length=len(state.centroids))
     if assignment.active is not None:
         sizes = jnp.where(assignment.active, sizes, x.shape[0])
-    mean = jax.tree.map(lambda value: value / n_steps, total)
-    info = ClusteringInfo(mean.pop("loss"), jnp.mean(new_labels != labels), sizes.min(), mean)
+    loss, terms = jax.tree.map(lambda value: value / n_steps, total)
+    info = ClusteringInfo(loss, jnp.mean(new_labels != labels), sizes.min(), terms)
     return state._replace(target=new_target, labels=new_labels), info
 
 
@@ -377,6 +379,8 @@ def fit(
         update_interval = default_update_interval(x.shape[0], batch_size)
     check_integer("update_interval", update_interval, 1)
     shared = {"objective": as_objective(objective or _DEC), "assignment": assignment}
+    if len(state.memories) != len(shared["objective"].terms):
+        raise ValueError("objective must be the one that the state was made with: they have another number of terms")
     step = partial(
         advance,
         model=model,
@@ -389,13 +393,15 @@ def fit(
     history: list[ClusteringInfo] = []
     for done in range(int(state.step), max_steps, update_interval):
         state, info = step(key, state, x, min(update_interval, max_steps - done))
-        history.append(jax.tree.map(float, info))
-        _check_finite(history[-1], done)
-        settled = history[-1].label_change < tolerance
-        for renewal in renewals:
+        info = jax.tree.map(float, info)
+        _check_finite(info, done)
+        settled = info.label_change < tolerance
+        # A run does not end on what nothing was trained of.
+        for renewal in renewals if int(state.step) < max_steps else ():
             renewed = renewal(key, done, state, x, model=model, **shared)
             settled = settled and renewed is state and renewal.is_over(int(state.step))
             state = renewed
+        history.append(info._replace(settled=settled))
         if on_refresh:
             on_refresh(state, history[-1])
         if settled:

@@ -110,7 +110,7 @@ class Objective:
             inputs: of the step, with the centroids as the optimiser left them.
         """
         after = []
-        for term, memory in zip(self.terms, memories, strict=True):
+        for term, memory in zip(self.terms, memories or self._no_memories, strict=True):
             if term.update:
                 memory, centroids = term.update(inputs._replace(memory=memory))
                 inputs = inputs._replace(centroids=centroids)
@@ -247,9 +247,12 @@ def dkm(
         weight: λ, at least 0.
         loss: of the reconstruction.
         start: a at the first step, at least 0.
-        growth: a at a step, relative to the step before.
-        end: the largest a.
+        growth: a at a step, relative to the step before, above 0.
+        end: the largest a, above 0.
     """
+    for name, value in (("start", start), ("growth", growth), ("end", end)):
+        if not isinstance(value, jax.Array):
+            check_number(name, value, 0, exclusive=name != "start")
     distance = objective(_softmin_distance, name="distance", start=start, growth=growth, end=end)
     return reconstruction(loss) + weight * distance
 

@@ -1,7 +1,7 @@
 """Phase 1: greedy layer-wise denoising training, then fine-tuning of the whole autoencoder (DEC paper, section 3.2).
 
 A pretraining is a list of stages. Each stage minimises one loss with one optimiser for a number of steps; the steps of
-a window run as one compiled scan on data that already lie on the device.
+a window run as one compiled loop on data that already lie on the device.
 """
 
 import math
@@ -203,19 +203,20 @@ def init(stages: Sequence[Stage], params: Params, stage: int = 0) -> Pretraining
     return PretrainingState(params, opt_state, stage, jnp.int32(0))
 
 
-@partial(jax.jit, static_argnames=("stage", "batch_size", "n_steps"), donate_argnames=("params", "opt_state"))
+@partial(jax.jit, static_argnames=("stage", "batch_size", "longest"), donate_argnames=("params", "opt_state"))
 def run_steps(
     key: jax.Array,
     params: Params,
     opt_state: optax.OptState,
     step: jax.Array,
     x: Samples,
+    n_steps: int | jax.Array,
     *,
     stage: Stage,
     batch_size: int,
-    n_steps: int,
+    longest: int,
 ) -> tuple[Params, optax.OptState, jax.Array]:
-    """Runs `n_steps` updates of a stage as one scan.
+    """Runs `n_steps` updates of a stage as one loop.
 
     Args:
         key: of the stage; step s draws its batch and its corruption from it and from s alone.
@@ -223,27 +224,27 @@ def run_steps(
         opt_state: of the stage's optimiser; donated.
         step: scalar int32, updates done before.
         x: (n, d) samples, the output of the layers below the stage's.
+        n_steps: updates, at least 1 and at most `longest`; traced, so that a shorter window compiles nothing.
         stage: what to minimise, and how.
         batch_size: b, at most n.
-        n_steps: updates.
+        longest: the most updates that are asked for; a Python integer.
 
     Returns:
-        The new parameters and optimiser state, and the losses (n_steps,).
+        The new parameters and optimiser state, and the mean loss, a scalar.
     """
     batch_key, noise_key = jax.random.split(key)
+    batches = batch_indices(batch_key, step, x.shape[0], batch_size, longest)
 
-    def update(carry: tuple[Params, optax.OptState], inputs: tuple) -> tuple[tuple, jax.Array]:
-        trainable, opt_state = carry
-        step, indices = inputs
-        step_key = jax.random.fold_in(noise_key, step)
-        loss, gradient = jax.value_and_grad(stage.loss)(trainable, step_key, take_rows(x, indices))
+    def update(i: jax.Array, carry: tuple[Params, optax.OptState, jax.Array]) -> tuple:
+        trainable, opt_state, total = carry
+        step_key = jax.random.fold_in(noise_key, step + i)
+        loss, gradient = jax.value_and_grad(stage.loss)(trainable, step_key, take_rows(x, batches[i]))
         updates, opt_state = stage.optimizer.update(gradient, opt_state, trainable)
-        return (optax.apply_updates(trainable, updates), opt_state), loss
+        return optax.apply_updates(trainable, updates), opt_state, total + loss
 
-    batches = batch_indices(batch_key, step, x.shape[0], batch_size, n_steps)
-    start = (stage.loss.trainable(params), opt_state)
-    (trained, opt_state), loss = jax.lax.scan(update, start, (step + jnp.arange(n_steps), batches))
-    return params | trained, opt_state, loss
+    start = (stage.loss.trainable(params), opt_state, jnp.float32(0))
+    trained, opt_state, total = jax.lax.fori_loop(0, n_steps, update, start)
+    return params | trained, opt_state, total / n_steps
 
 
 @partial(jax.jit, static_argnames=("model", "layer"))
@@ -298,10 +299,10 @@ def pretrain(
         for done in range(int(state.step), stage.n_steps, window):
             n_steps = min(window, stage.n_steps - done)
             params, opt_state, loss = run_steps(
-                stage_key, *state[:2], state.step, inputs, stage=stage, batch_size=batch_size, n_steps=n_steps
+                stage_key, *state[:2], state.step, inputs, n_steps, stage=stage, batch_size=batch_size, longest=window
             )
             state = PretrainingState(params, opt_state, state.stage, state.step + n_steps)
-            history.append(PretrainingInfo(stage, done + n_steps, float(loss.mean())))
+            history.append(PretrainingInfo(stage, done + n_steps, float(loss)))
             _check_finite(history[-1])
             if on_window:
                 on_window(state, history[-1])

@@ -82,7 +82,7 @@ class ReseedEmpty:
     """Gives every cluster that is empty a new centroid: a sample's embedding, far ones the most likely.
 
     A sample is drawn with a probability that grows with its squared distance to the nearest centroid of a cluster that
-    is not empty, as in k-means++ (Arthur and Vassilvitskii 2007).
+    is not empty, as in k-means++ (Arthur, Vassilvitskii 2007). While clusters are empty, the tolerance stops nothing.
     """
 
     def __call__(  # noqa: D102

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
@@ -20,7 +21,7 @@ from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.corruption import Corruption
 from dec_jax.data import Dataset, default_rule
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES, log_target_distribution
-from dec_jax.objectives import Objective
+from dec_jax.objectives import Objective, StepInputs
 from dec_jax.pretraining import Stage
 from dec_jax.resets import ReseedEmpty, SoftResets
 from dec_jax.validation import check_integer
@@ -49,9 +50,10 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     )
     _check_steps(resolved)
     _check_cross_entropy(resolved)
-    _check_objective(resolved)
     network(resolved, data.x.shape[1])
     augmentation(resolved, data.x.shape[1])
+    _check_objective(resolved, data.x.shape[1])
+    _check_resets(resolved, n)
     return resolved
 
 
@@ -75,9 +77,44 @@ def _check_cross_entropy(settings: Settings) -> None:
             raise ValueError(f"loss={settings.loss} needs {name}={value}{layers}, got {getattr(settings, name)}")
 
 
-def _check_objective(settings: Settings) -> None:
-    if objective(settings).needs("reconstruction") and not settings.train_encoder:
+def _check_objective(settings: Settings, n_features: int) -> None:
+    """Lets the objective see the shapes of a step, before any training."""
+    chosen = objective(settings)
+    if chosen.needs("reconstruction") and not settings.train_encoder:
         raise ValueError(f"objective={settings.objective} reads the reconstruction and needs train_encoder=true")
+    b, k, m = settings.batch_size, settings.n_clusters, settings.bottleneck
+    shapes = {
+        "x": (b, n_features),
+        "network_input": (b, n_features),
+        "z": (b, m),
+        "centroids": (k, m),
+        "log_q": (b, k),
+        "p": (b, k),
+    }
+    arrays = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    arrays["reconstruction"] = arrays["x"] if chosen.needs("reconstruction") else None
+
+    def step(arrays: dict[str, jax.Array]) -> jax.Array:
+        inputs = StepInputs(**arrays, key=jax.random.key(0))
+        return chosen(inputs, chosen.init(inputs.centroids))[0]
+
+    try:
+        jax.eval_shape(step, arrays)
+    except Exception as error:  # whatever a function of the user's own raises
+        raise ValueError(f"objective {settings.objective} cannot be computed: {error}") from error
+
+
+def _check_resets(settings: Settings, n_samples: int) -> None:
+    if not settings.resets:
+        return
+    if not settings.train_encoder:
+        raise ValueError(f"resets={settings.resets} pull the encoder and need train_encoder=true")
+    last = settings.resets * _steps_between_resets(settings, n_samples)
+    if last >= settings.max_steps:
+        raise ValueError(
+            f"max_steps must be more than {last}, the step of the last of {settings.resets} resets, "
+            f"got {settings.max_steps}"
+        )
 
 
 def network(settings: Settings, n_features: int) -> Autoencoder | ConvolutionalAutoencoder:
@@ -93,7 +130,8 @@ def network(settings: Settings, n_features: int) -> Autoencoder | ConvolutionalA
         "kernel_init": settings.weight_init,
     }
     if settings.network == "convolutional":
-        return ConvolutionalAutoencoder(image_shape_of(n_features), bottleneck=settings.bottleneck, **shared)
+        shape = _image_shape("network=convolutional", n_features)
+        return ConvolutionalAutoencoder(shape, bottleneck=settings.bottleneck, **shared)
     return Autoencoder((n_features, *settings.hidden, settings.bottleneck), **shared)
 
 
@@ -197,9 +235,12 @@ def renewals(settings: Settings, n_samples: int) -> list[Renewal]:
     """What changes the state of the clustering phase between two intervals."""
     found: list[Renewal] = []
     if settings.resets:
-        every = max(1, round(settings.reset_every * n_samples / settings.batch_size))
-        found.append(SoftResets(every, settings.resets, settings.reset_keep))
+        found.append(SoftResets(_steps_between_resets(settings, n_samples), settings.resets, settings.reset_keep))
     return [*found, ReseedEmpty()] if settings.reseed_empty else found
+
+
+def _steps_between_resets(settings: Settings, n_samples: int) -> int:
+    return max(1, round(settings.reset_every * n_samples / settings.batch_size))
 
 
 def augmentation(settings: Settings, n_features: int) -> Corruption | None:
@@ -213,10 +254,18 @@ def augmentation(settings: Settings, n_features: int) -> Corruption | None:
     if any(ranges.values()):
         # Scaling by a factor leaves the background of an image at 0.
         fill = None if settings.scaling == "standardize" else 0.0
-        corruptions.append(Affine(image_shape_of(n_features), **ranges, fill=fill))
+        moved = ", ".join(f"augment_{name}" for name, value in ranges.items() if value)
+        corruptions.append(Affine(_image_shape(moved, n_features), **ranges, fill=fill))
     if settings.augment_noise or settings.augment_dropout:
         corruptions.append(Noise(settings.augment_noise, settings.augment_dropout))
     return Chain(tuple(corruptions)) if corruptions else None
+
+
+def _image_shape(needed_by: str, n_features: int) -> tuple[int, ...]:
+    try:
+        return image_shape_of(n_features)
+    except ValueError as error:
+        raise ValueError(f"{needed_by} needs images: {error}") from None
 
 
 def clustering_augmentation(settings: Settings, n_features: int) -> Corruption | None:

@@ -13,10 +13,31 @@ _JOINT = {
     "learning_rate_schedule": "cosine",
 }
 
+# Augmented samples (Guo et al., DEC-DA, ACML 2018). SGD at a high constant rate leaves an embedding whose clusters are
+# better apart than Adam's, although its reconstructions are worse; small batches more so.
+_AUGMENTED = {
+    "scaling": "unit",
+    "loss": "mse",
+    "weight_init": "fan_in",
+    "layer_wise_steps": 0,
+    "batch_size": 64,
+    "fine_tuning_steps": 20_000,
+    "learning_rate": 1.0,
+    "learning_rate_schedule": "constant",
+    "augment_rotation": 10.0,
+    "augment_shift": 0.1,
+    "cluster_optimizer": "adam",
+    "cluster_learning_rate": 0.0003,
+    "update_interval": 140,
+    "max_steps": 8000,
+    "tolerance": 0.0005,
+}
+
 PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
         "demo": _JOINT | {"fine_tuning_steps": 1000, "max_steps": 2000},
         "fast": _JOINT | {"fine_tuning_steps": 6000, "max_steps": 3200},
+        "augmented": _AUGMENTED,
         "paper": {},
     }
 )

@@ -84,7 +84,10 @@ def _augmentations(words: Sequence[str] | None) -> list[str]:
     if words is None:
         return []
     for word in words:
-        check_choice("augmentation", word.partition("=")[0], AUGMENTATIONS)
+        name, equals, _ = word.partition("=")
+        check_choice("augmentation", name, AUGMENTATIONS)
+        if not equals:
+            raise ValueError(f"--augment takes RANGE=VALUE, got {word!r}")
     return [f"augment_{word}" for word in words or AUGMENT]
 
 

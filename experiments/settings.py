@@ -224,10 +224,12 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if not equals:
             raise ValueError(f"--set takes KEY=VALUE, got {word!r}")
+        if name == "objective_parameters":
+            raise ValueError(f"{name} are given one by one, as --set {PARAMETER}NAME=VALUE")
         if name not in HELP and name in Settings.__dataclass_fields__:
             raise ValueError(f"{name} is no key of --set but an option of its own: --{name.replace('_', '-')}")
         if name.startswith(PARAMETER):
-            own[name.removeprefix(PARAMETER)] = parse_value(name, text, float)
+            own[name.removeprefix(PARAMETER)] = check_number(name, parse_value(name, text, float))
             continue
         check_choice("setting", name, types_by_name)
         values[name] = parse_value(name, text, types_by_name[name])

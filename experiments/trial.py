@@ -194,7 +194,7 @@ def _resume_pretraining(journal: Journal, stages: list[Stage], params: Params) -
 def _reconstruct(settings: Settings, model: Autoencoder, params: Params, x: Samples) -> tuple[np.ndarray, np.ndarray]:
     n = x.shape[0]
     rows = take_rows(x, jnp.asarray(np.linspace(0, n - 1, min(N_RECONSTRUCTIONS, n)), jnp.int32))
-    reconstruction = autoencoder.reconstruct(model, params, rows)
+    reconstruction = jax.jit(autoencoder.reconstruct, static_argnums=0)(model, params, rows)
     if settings.loss == "bce_logits":
         reconstruction = jax.nn.sigmoid(reconstruction)
     return np.asarray(rows), np.asarray(reconstruction)
@@ -225,7 +225,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     trial.progress.advance(1)
     trial.progress.finish()
 
-    state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0})
+    state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0, "settled": False})
     rows: list[Row] = saved["history"]
     trial.progress.start("clustering", settings.max_steps, int(state.step))
 
@@ -233,11 +233,11 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
         rows.append(_clustering_row(state, info, trial.data.y))
         trial.progress.advance(rows[-1]["step"], loss=info.loss, label_change=info.label_change)
         if journal.is_due():
-            journal.save("clustering", state, {"history": rows, "seconds": seconds()})
+            journal.save("clustering", state, {"history": rows, "seconds": seconds(), "settled": info.settled})
 
     with _timed(trial, "clustering", saved["seconds"]) as seconds:
         # A run that died between its last refresh and its result has nothing left to do.
-        finished = bool(rows) and rows[-1]["label_change"] < settings.tolerance
+        finished = saved["settled"]
         fit = clustering.fit(
             keys.clustering,
             model,
@@ -264,6 +264,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
 def _clustering_row(state: ClusteringState, info: ClusteringInfo, y: np.ndarray | None) -> Row:
     row: Row = {"phase": "clustering", "step": int(state.step), **info._asdict()}
     row["smallest_cluster"] = int(row.pop("smallest_cluster"))
+    del row["settled"]
     row |= {f"term_{name}": value for name, value in row.pop("terms").items()}
     return row if y is None else row | metrics.scores(y, np.asarray(state.labels))
 

@@ -193,7 +193,7 @@ def test_image_shape_is_inferred(n_features, shape):
     ("n_features", "error"), [(2, ValueError), (2000, ValueError), (0, ValueError), (4.0, TypeError)]
 )
 def test_no_images(n_features, error):
-    with pytest.raises(error, match="augmentation needs images: 2|n_features must be"):
+    with pytest.raises(error, match="square images have s·s or s·s·3 features, got 2|n_features must be"):
         image_shape_of(n_features)
 
 

@@ -1,11 +1,26 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.test_util import check_grads
 
-from dec_jax import losses, objectives
-from dec_jax.objectives import StepInputs, as_objective, dec, idec, kl, objective, reconstruction, size_balance
+from dec_jax import autoencoder, clustering, losses, objectives
+from dec_jax.autoencoder import Autoencoder, Identity
+from dec_jax.objectives import (
+    StepInputs,
+    as_objective,
+    dcn,
+    dec,
+    dkm,
+    idec,
+    kl,
+    objective,
+    reconstruction,
+    size_balance,
+)
 
 RNG = np.random.default_rng(0)
 P, Q = RNG.dirichlet(np.ones(4), 6), RNG.dirichlet(np.ones(4), 6)
@@ -28,6 +43,18 @@ def inputs(**others):
 
 KL = np.mean(np.sum(P * np.log(P / Q), axis=1))
 MSE = np.mean((X - DECODED) ** 2)
+SQUARED = np.sum((Z[:, None] - CENTROIDS) ** 2, axis=2)
+OWN = np.mean([SQUARED[i, j] for i, j in enumerate(Q.argmax(axis=1))]) / 2
+SIZES = np.bincount(Q.argmax(axis=1), minlength=4)
+
+
+def soft_distance(inverse_temperature):
+    """Mean of Σ_j w_ij ‖z_i − μ_j‖², a sample after the other in float64."""
+    total = 0.0
+    for row in SQUARED:
+        weights = np.exp(-inverse_temperature * (row - row.min()))
+        total += np.sum(weights * row) / weights.sum()
+    return total / len(SQUARED)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +64,13 @@ MSE = np.mean((X - DECODED) ** 2)
         (idec(0.3), {"reconstruction": MSE, "kl": KL}),
         (reconstruction("mae"), {"reconstruction": np.mean(np.abs(X - DECODED))}),
         (size_balance(), {"size_balance": np.log(4) + np.sum(Q.mean(axis=0) * np.log(Q.mean(axis=0)))}),
+        (dcn(), {"reconstruction": MSE, "distance": OWN}),
+        (dkm(start=0.7), {"reconstruction": MSE, "distance": soft_distance(0.7)}),
     ],
-    ids=["dec", "idec", "mae", "size_balance"],
+    ids=["dec", "idec", "mae", "size_balance", "dcn", "dkm"],
 )
 def test_terms_against_float64(made, expected):
-    value, terms = made(inputs())
+    value, terms = made(inputs(), made.init(CENTROIDS))
     assert set(terms) == set(expected)
     weights = {"kl": 0.3} if "reconstruction" in terms else {}
     for name, number in expected.items():
@@ -85,7 +114,11 @@ def test_weights_under_vmap_equal_separate_values():
     np.testing.assert_allclose(together, [idec(float(gamma))(inputs())[0] for gamma in gammas], rtol=1e-6)
 
 
-@pytest.mark.parametrize("made", [dec(), size_balance(), idec(0.1)], ids=["dec", "size_balance", "idec"])
+@pytest.mark.parametrize(
+    "made",
+    [dec(), size_balance(), idec(0.1), dkm(0.5), dkm(start=5.0)],
+    ids=["dec", "size_balance", "idec", "dkm", "dkm with hard assignments"],
+)
 def test_gradients_by_finite_differences(made):
     def loss(z, centroids, decoded):
         log_q = losses.log_soft_assignment(z, centroids)
@@ -94,6 +127,79 @@ def test_gradients_by_finite_differences(made):
     with jax.enable_x64():
         arguments = tuple(jnp.asarray(array, jnp.float64) for array in (Z, CENTROIDS, DECODED))
         check_grads(loss, arguments, order=1, modes=["rev"], rtol=1e-3)
+
+
+def test_dcn_pulls_the_embedding_alone():
+    def loss(z, centroids):
+        log_q = losses.log_soft_assignment(z, centroids)
+        return dcn(2.0)(inputs()._replace(z=z, centroids=centroids, log_q=log_q), ((), jnp.ones(4)))[0]
+
+    towards, none = jax.grad(loss, argnums=(0, 1))(inputs().z, inputs().centroids)
+    own = CENTROIDS[SQUARED.argmin(axis=1)]
+    np.testing.assert_allclose(towards, 2 * (Z - own) / len(Z), rtol=1e-4)
+    np.testing.assert_array_equal(none, np.zeros_like(CENTROIDS))
+    with jax.enable_x64():
+        z, centroids = (jnp.asarray(array, jnp.float64) for array in (Z, CENTROIDS))
+        check_grads(lambda z: loss(z, centroids), (z,), order=1, modes=["rev"], rtol=1e-3)
+
+
+SAMPLES = jnp.asarray(RNG.normal(size=(90, 5)), jnp.float32)
+MODEL = Autoencoder((5, 3), kernel_init="glorot")
+PARAMS = autoencoder.init(jax.random.key(0), MODEL, 5)
+SGD = clustering.paper_optimizer(0.05, 0.9)
+
+
+def test_centroids_of_dcn_are_running_means_sample_by_sample():
+    step = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD, objective=dcn()))
+    state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=dcn())
+    means, counts = np.asarray(state.centroids, np.float64), np.full(4, objectives.COUNT)
+    for batch in (SAMPLES[:30], SAMPLES[30:40], SAMPLES[40:]):
+        z = np.asarray(autoencoder.encode(MODEL, state.params, batch), np.float64)
+        labels = np.argmin(np.sum((z[:, None] - np.asarray(state.centroids)) ** 2, axis=2), axis=1)
+        for sample, own in zip(z, labels, strict=True):
+            counts[own] += 1
+            means[own] += (sample - means[own]) / counts[own]
+        state, *_ = step(state, batch, state.target[: len(batch)])
+        np.testing.assert_allclose(state.centroids, means, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(state.memories[1], counts)
+
+
+def test_inverse_temperature_of_dkm_grows_from_start_to_end():
+    made = dkm(start=0.2, growth=1.1, end=3.0)
+    distance = jax.jit(lambda step: made(inputs()._replace(step=step))[1]["distance"])
+    for step in (0, 1, 10, 28, 29, 1000):
+        expected = soft_distance(min(0.2 * 1.1**step, 3.0))
+        assert float(distance(jnp.int32(step))) == pytest.approx(expected, rel=1e-5)
+    assert float(distance(jnp.int32(10_000_000))) == float(distance(jnp.int32(1000)))
+
+
+@pytest.mark.parametrize("step", [0, 10**7])
+def test_dkm_ends_at_hard_assignments_without_nan(step):
+    made = dkm(start=1000.0)
+
+    def loss(z, centroids):
+        return made(inputs()._replace(z=z, centroids=centroids, step=jnp.int32(step)))[1]["distance"]
+
+    assert float(loss(inputs().z, inputs().centroids)) == pytest.approx(SQUARED.min(axis=1).mean(), rel=1e-5)
+    # Samples far away, and on a centroid.
+    for z in (1e4 * Z, CENTROIDS[[0, 0, 1, 1, 2, 3]]):
+        gradients = jax.grad(loss, argnums=(0, 1))(jnp.float32(z), inputs().centroids)
+        assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_dkm_of_a_start_of_0_is_the_mean_distance():
+    _, terms = dkm(start=0.0)(inputs()._replace(step=jnp.int32(10**7)))
+    assert float(terms["distance"]) == pytest.approx(SQUARED.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("made", [dcn(), dkm()], ids=["dcn", "dkm"])
+def test_distances_count_only_the_clusters_that_take_part(made):
+    active = jnp.array([True, True, False, True])
+    log_q = losses.log_soft_assignment(inputs().z, inputs().centroids, active=active)
+    own = losses.log_soft_assignment(inputs().z, inputs().centroids[active])
+    _, terms = made(inputs()._replace(log_q=log_q), made.init(CENTROIDS))
+    _, alone = made(inputs()._replace(log_q=own, centroids=inputs().centroids[active]), made.init(CENTROIDS[:3]))
+    assert float(terms["distance"]) == pytest.approx(float(alone["distance"]), rel=1e-6)
 
 
 def test_idec_with_a_large_gamma_walks_where_dec_does():
@@ -107,6 +213,101 @@ def test_idec_with_a_large_gamma_walks_where_dec_does():
 
     assert float(direction(dec()) @ direction(idec(1e6))) == pytest.approx(1, abs=1e-5)
     assert float(direction(dec()) @ direction(idec(0.1))) < 0.999
+
+
+def run(made, n_steps, state=None):
+    """The state after, every tenth step a refresh."""
+    state = state or clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
+    options = {"optimizer": SGD, "objective": made, "batch_size": 40, "update_interval": 10, "tolerance": 0.0}
+    return clustering.fit(jax.random.key(1), MODEL, state, SAMPLES, max_steps=n_steps, **options).state
+
+
+def test_a_large_gamma_moves_encoder_and_centroids_as_dec_does():
+    batch, p = SAMPLES[:40], jax.nn.softmax(SAMPLES[:40, :4])
+
+    @jax.jit
+    def moves(made):
+        state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=optax.sgd(1.0), objective=made)
+        after, *_ = clustering.update(state, batch, p, model=MODEL, optimizer=optax.sgd(1.0), objective=made)
+        encoder, start = (autoencoder.encoder_params(each.params) for each in (after, state))
+        moved = jax.tree.map(jnp.subtract, (encoder, after.centroids), (start, state.centroids))
+        moved = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(moved)])
+        return moved / jnp.linalg.norm(moved)
+
+    plain = moves(dec())
+    cosines = [float(plain @ moves(idec(gamma))) for gamma in (0.1, 10.0, 1e5)]
+    assert cosines == sorted(cosines)
+    assert cosines[0] < 0.99
+    assert cosines[-1] == pytest.approx(1, abs=1e-4)
+
+
+def balanced(weight=0.5):
+    return dcn(weight) + weight * size_balance()
+
+
+def test_weights_under_vmap_equal_separate_runs():
+    weights = jnp.array([0.0, 0.1, 2.0])
+
+    @jax.jit
+    @jax.vmap
+    def together(weight):
+        made = balanced(weight)
+        state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
+        options = {"optimizer": SGD, "objective": made, "batch_size": 40, "longest": 10}
+        return clustering.interval(jax.random.key(1), state, SAMPLES, 10, model=MODEL, **options)[0].centroids
+
+    for found, weight in zip(together(weights), weights.tolist(), strict=True):
+        alone = run(balanced(weight), 10)
+        np.testing.assert_allclose(found, alone.centroids, rtol=1e-4, atol=1e-6)
+
+
+def first_memory(centroids):
+    return {"mean": centroids.mean(axis=0), "n": jnp.int32(0)}
+
+
+def count(inputs):
+    memory = inputs.memory
+    mean = 0.9 * memory["mean"] + 0.1 * inputs.z.mean(axis=0)
+    return {"mean": mean, "n": memory["n"] + 1}, inputs.centroids + 0.01
+
+
+def stay(inputs, strength):
+    """Keeps the batch's mean near the running one."""
+    return strength * jnp.sum(jnp.square(inputs.z.mean(axis=0) - inputs.memory["mean"]))
+
+
+def test_a_term_of_the_users_own_remembers_and_moves_centroids():
+    made = kl() + objective(stay, init=first_memory, update=count, strength=2.0)
+    state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
+    np.testing.assert_allclose(state.memories[1]["mean"], SAMPLES[:4, :3].mean(axis=0), rtol=1e-5)
+    means = np.asarray(state.memories[1]["mean"])
+    z = np.asarray(autoencoder.encode(MODEL, state.params, SAMPLES[:40]))
+    step = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD, objective=made))
+    after, _, terms = step(state, SAMPLES[:40], state.target[:40])
+    assert float(terms["stay"]) == pytest.approx(2 * np.sum((z.mean(axis=0) - means) ** 2), rel=1e-4)
+    np.testing.assert_allclose(after.memories[1]["mean"], 0.9 * means + 0.1 * z.mean(axis=0), rtol=1e-4)
+    # The term has no gradient in the centroids, and its update comes after that of the optimiser.
+    alone = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD)
+    by_kl, *_ = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD))(alone, SAMPLES[:40], alone.target[:40])
+    np.testing.assert_allclose(after.centroids, by_kl.centroids + 0.01, rtol=1e-5)
+    assert not np.allclose(by_kl.centroids, alone.centroids)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: kl() + objective(stay, init=first_memory, update=count, strength=2.0), balanced],
+    ids=["of the user's own", "dcn"],
+)
+def test_memories_are_carried_through_a_run_that_stops_and_goes_on(make):
+    whole = run(make(), 40)
+    first = jax.tree.map(np.array, run(make(), 20))
+    resumed = run(make(), 40, jax.tree.map(jnp.asarray, first))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed)))
+    if make is balanced:
+        counted = [np.sum(state.memories[1]) - 4 * objectives.COUNT for state in (first, whole)]
+        assert counted == [20 * 40, 40 * 40]
+    else:
+        assert [int(state.memories[1]["n"]) for state in (first, whole)] == [20, 40]
 
 
 def test_dec_moves_the_embedding_towards_likely_centroids():
@@ -153,3 +354,21 @@ def test_bad_objectives(make, error, message):
 
 def test_no_objective_is_made_anew_where_it_was_made_before():
     assert jax.tree.structure(objectives.idec(0.1)) == jax.tree.structure(objectives.idec(0.2))
+
+
+def test_a_term_may_be_called_loss():
+    def loss(inputs):
+        return jnp.mean(inputs.z**2) + 0 * jnp.sum(inputs.centroids)
+
+    made, x = kl() + 0.5 * objective(loss), jax.random.normal(jax.random.key(0), (60, 3))
+    state = clustering.start(Identity(), {}, x[:4], x, objective=made)
+    options = {"model": Identity(), "optimizer": clustering.paper_optimizer(), "objective": made}
+    _, value, terms = clustering.update(state, x, state.target, **options)
+    assert float(value) == pytest.approx(float(terms["kl"]) + 0.5 * float(jnp.mean(x**2)), rel=1e-5)
+
+
+def test_a_state_of_another_objective_is_refused():
+    x = jax.random.normal(jax.random.key(0), (60, 3))
+    state = clustering.start(Identity(), {}, x[:4], x)
+    with pytest.raises(ValueError, match="objective must be the one that the state was made with"):
+        clustering.fit(jax.random.key(0), Identity(), state, x, objective=kl() + size_balance())

@@ -198,17 +198,21 @@ def test_a_network_of_the_users_own():
     assert history[-1].loss < history[0].loss
 
 
-def test_steps_run_as_one_scan():
+def test_a_window_is_one_loop_and_windows_of_all_lengths_one_program():
     stage = fine_tuning_stage(MODEL, n_steps=50)
     params = fresh()
-    run = jax.make_jaxpr(
-        lambda params, opt_state: pretraining.run_steps(
-            KEY, params, opt_state, jnp.int32(0), X, stage=stage, batch_size=64, n_steps=50
-        )
-    )
-    inner = run(params, stage.optimizer.init(params)).jaxpr.eqns[-1].params["jaxpr"].jaxpr
-    lengths = [eqn.params["length"] for eqn in inner.eqns if eqn.primitive.name == "scan"]
-    assert 50 in lengths
+
+    def run(params, opt_state, n_steps):
+        options = {"stage": stage, "batch_size": 64, "longest": 50}
+        return pretraining.run_steps(KEY, params, opt_state, jnp.int32(0), X, n_steps, **options)
+
+    outer = jax.make_jaxpr(run)(params, stage.optimizer.init(params), 50).jaxpr
+    inner = outer.eqns[-1].params["jaxpr"].jaxpr
+    assert [eqn.primitive.name for eqn in inner.eqns].count("while") == 1
+    compiled = pretraining.run_steps._cache_size()
+    for n_steps in (50, 20):
+        run(fresh(), stage.optimizer.init(params), n_steps)
+    assert pretraining.run_steps._cache_size() == compiled + 1
 
 
 def test_a_batch_larger_than_the_data_falls_back_and_says_so():
@@ -229,16 +233,20 @@ def test_noise_differs_from_step_to_step():
 
     stage = Stage("s", ReconstructionObjective(MODEL, corruption=record), optax.sgd(0.0), 5)
     keys = jax.random.split(jax.random.fold_in(KEY, 0))
-    *_, loss = pretraining.run_steps(
-        jax.random.fold_in(KEY, 0),
-        fresh(),
-        stage.optimizer.init(fresh()),
-        jnp.int32(0),
-        X,
-        stage=stage,
-        batch_size=50,
-        n_steps=5,
-    )
+    loss = [
+        pretraining.run_steps(
+            jax.random.fold_in(KEY, 0),
+            fresh(),
+            stage.optimizer.init(fresh()),
+            jnp.int32(i),
+            X,
+            1,
+            stage=stage,
+            batch_size=50,
+            longest=1,
+        )[2]
+        for i in range(5)
+    ]
     batches = batch_indices(keys[0], jnp.int32(0), len(X), 50, 5)
     expected = [stage.loss(fresh(), jax.random.fold_in(keys[1], i), take_rows(X, batches[i])) for i in range(5)]
     np.testing.assert_allclose(loss, expected, rtol=1e-5)

@@ -162,9 +162,9 @@ def pretrain_window(
     inputs = pretraining.layer_input(model, params, x, stage.layer) if stage.layer else x
     key = jax.random.fold_in(keys_of(trial.seed).pretraining, index)
     params, opt_state, loss = pretraining.run_steps.__wrapped__(
-        key, params, opt_state, step, inputs, stage=stage, batch_size=batch_size, n_steps=n_steps
+        key, params, opt_state, step, inputs, n_steps, stage=stage, batch_size=batch_size, longest=n_steps
     )
-    return (params, opt_state, step + n_steps), loss.mean()
+    return (params, opt_state, step + n_steps), loss
 
 
 def clustering_optimizer(settings: Settings, trial: Hyperparameters) -> optax.GradientTransformation:

@@ -105,7 +105,7 @@ def test_convolutional_network():
 
 @pytest.mark.parametrize("settings", [{"network": "convolutional"}, {"augment_rotation": 10.0}, {"augment_flip": 0.5}])
 def test_images_must_be_square(settings):
-    with pytest.raises(ValueError, match=r"needs images: 7 features are neither s·s nor s·s·3"):
+    with pytest.raises(ValueError, match=r"needs images: square images have s·s or s·s·3 features, got 7"):
         plan.resolve(Settings(n_clusters=3, **settings), Dataset("mine.npy", np.eye(9, 7)))
     plan.resolve(Settings(n_clusters=3, **settings), Dataset("mine.npy", np.eye(9, 9)))
 
@@ -379,3 +379,21 @@ def test_resets_are_a_step_apart_at_least():
 def test_bad_objectives_are_found_before_any_training(options, error, message):
     with pytest.raises(error, match=message):
         plan.resolve(Settings(n_clusters=3, **options), Dataset("made", np.eye(8)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"train_encoder": False}, "resets=1 pull the encoder and need train_encoder=true"),
+        ({"max_steps": 20}, "max_steps must be more than 20, the step of the last of 1 resets, got 20"),
+    ],
+)
+def test_resets_that_cannot_be(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        plan.resolve(Settings(n_clusters=3, resets=1, **settings), Dataset("made", np.eye(8)))
+
+
+def test_an_objective_that_cannot_be_computed_is_found_before_any_training(monkeypatch):
+    monkeypatch.setattr(plan.objectives, "dec", lambda: plan.objectives.objective(lambda inputs: inputs.z))
+    with pytest.raises(ValueError, match=r"objective dec cannot be computed: .* must return a scalar, got shape"):
+        plan.resolve(Settings(n_clusters=3), Dataset("made", np.eye(8)))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,36 @@ import pytest
 import scipy.sparse
 from tiny_run import X, Y, check_identical, cluster, command, read
 
-from experiments import report, run, trial
+from dec_jax import assign, embed, load_model, resets
+from dec_jax.convolutional import ConvolutionalAutoencoder
+from experiments import plan, report, run, sweep, trial
 from experiments.progress import PhaseProgress
 from experiments.settings import HELP
 from experiments.sweeping.folder import SweepFolder
+
+SMALL = {"layer_wise_steps": 0, "fine_tuning_steps": 20, "max_steps": 60}
+
+
+@pytest.fixture
+def own_losses(tmp_path_factory, monkeypatch):
+    """Makes the module `own_losses`, of the user's own, importable."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_losses.py").write_text(OWN_LOSSES)
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("own_losses", None)
+
+
+OWN_LOSSES = """
+import jax.numpy as jnp
+from dec_jax.objectives import kl, objective
+
+def spread(inputs, radius):
+    return jnp.mean(jnp.maximum(jnp.linalg.norm(inputs.z, axis=-1) - radius, 0))
+
+def compact(radius=3.0):
+    return kl() + 0.1 * objective(spread, radius=radius)
+"""
 
 
 @pytest.fixture
@@ -73,6 +100,25 @@ def test_options_come_after_the_presets_values():
 def test_set_can_be_given_more_than_once():
     settings = settings_of("--set", "alpha=2", "--set", "noise=0.5", "max_steps=5")
     assert (settings.alpha, settings.noise, settings.max_steps) == (2, 0.5, 5)
+
+
+AUGMENTED = ("augment_rotation", "augment_shift", "augment_flip", "augment_noise")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), (0, 0, 0, 0)),
+        (("--augment",), (10, 0.1, 0, 0)),
+        (("--augment", "rotation=20", "flip=0.5"), (20, 0, 0.5, 0)),
+        (("--augment", "noise=0.3"), (0, 0, 0, 0.3)),
+        (("--augment", "--set", "augment_rotation=5"), (5, 0.1, 0, 0)),
+        (("--set", "augment_noise=0.2", "--augment"), (10, 0.1, 0, 0.2)),
+    ],
+)
+def test_augmentations_are_settings(words, expected):
+    settings = settings_of(*words)
+    assert tuple(getattr(settings, name) for name in AUGMENTED) == expected
 
 
 def test_number_of_clusters():
@@ -182,6 +228,17 @@ def test_samples_that_cannot_be_clustered(refused, tmp_path, kind):
         (("--set", "loss=mseq"), "unknown loss 'mseq'; did you mean 'mse'"),
         (("--set", "bottelneck=3"), "unknown setting 'bottelneck'; did you mean 'bottleneck'"),
         (("--set", "bottleneck"), "--set takes KEY=VALUE, got 'bottleneck'"),
+        (("--augment", "rotatoin=3"), "unknown augmentation 'rotatoin'; did you mean 'rotation'"),
+        (("--augment", "rotation=200"), "augment_rotation must be at least 0 and at most 180, got 200.0"),
+        (("--augment", "shift=far"), "augment_shift must be a number, got 'far'"),
+        (("--objective", "idecc"), "unknown objective 'idecc'; did you mean 'idec'"),
+        (("--set", "objective.radius=3"), "objective.radius needs an objective package.module:function, got dec"),
+        (("--objective", "own_losses:spread"), "missing a required argument: 'radius'"),
+        (("--objective", "own_losses:compact", "--set", "objective.radios=3"), "unexpected keyword argument 'radios'"),
+        (("--objective", "own_losses:nothing"), "has no attribute 'nothing'"),
+        (("--set", "kernel=gauss"), "unknown kernel 'gauss'; did you mean 'gaussian'"),
+        (("--set", "resets=-1"), "resets must be at least 0, got -1"),
+        (("--set", "reset_keep=2"), "reset_keep must be at least 0 and at most 1, got 2.0"),
         (("--set", "loss=bce"), "loss=bce needs scaling=unit"),
         (("--data", "gone.npy", "--n-clusters", 3), "data file 'gone.npy' does not exist"),
         (("--labels", "gone.txt"), "labels file 'gone.txt' does not exist"),
@@ -189,12 +246,34 @@ def test_samples_that_cannot_be_clustered(refused, tmp_path, kind):
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
+@pytest.mark.usefixtures("own_losses")
 def test_options_that_cannot_be_used(refused, words, problem):
     assert problem in refused("--out", "out", *words)
 
 
 def test_a_file_does_not_say_how_many_clusters(refused, files):
     assert "n_clusters is missing" in refused("--data", files.x, "--out", "out")
+
+
+@pytest.mark.parametrize("words", [("--augment",), ("--set", "network=convolutional")])
+def test_samples_that_are_no_images(refused, tmp_path, words):
+    np.save(tmp_path / "x.npy", X[:, 20:27])
+    line = refused("--data", "x.npy", "--n-clusters", 3, "--out", "out", *words)
+    assert "needs images: square images have s·s or s·s·3 features, got 7" in line
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        ("network=convolutional", "network must be dense in a sweep, got convolutional"),
+        ("resets=2", "resets must be 0 in a sweep, got 2"),
+        ("reseed_empty=true", "reseed_empty must be False in a sweep, got True"),
+    ],
+)
+def test_a_sweep_says_what_only_a_run_of_its_own_has(tmp_path, capsys, word, problem):
+    assert sweep.main(["--data", "digits", "--preset", "demo", "--out", str(tmp_path / "out"), "--set", word]) == 2
+    assert capsys.readouterr().err == f"error: {problem}: experiments.run has it\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_of_another_length(refused, files, tmp_path):
@@ -306,6 +385,114 @@ def test_other_samples_under_the_same_name_are_another_run(tmp_path, monkeypatch
     assert "(samples " in capsys.readouterr().err
 
 
+def phases(outcome):
+    """Losses of fine-tuning and of clustering."""
+    return [
+        [row["loss"] for row in outcome.history if row["phase"] == phase] for phase in ("fine-tuning", "clustering")
+    ]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_augmentation_changes_pretraining_and_clustering(files, tmp_path, monkeypatch):
+    augment = ("--augment", "noise=0.3", "dropout=0.2")
+    plain = cluster(files.x, tmp_path / "plain", **SMALL)
+    augmented = cluster(files.x, tmp_path / "augmented", *augment, **SMALL)
+    monkeypatch.setattr(plan, "clustering_augmentation", lambda *_: None)
+    pretraining_alone = cluster(files.x, tmp_path / "alone", *augment, **SMALL)
+    assert augmented.result["settings"]["augment_noise"] == 0.3
+    assert phases(plain)[0] != phases(augmented)[0] == phases(pretraining_alone)[0]
+    assert phases(augmented)[1][0] != phases(pretraining_alone)[1][0]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_convolutional_network_on_augmented_images(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        plan, "ConvolutionalAutoencoder", partial(ConvolutionalAutoencoder, channels=(4,), kernels=(3,))
+    )
+    few = {"layer_wise_steps": 0, "fine_tuning_steps": 4, "update_interval": 2, "max_steps": 4}
+    outcome = cluster(files.x, tmp_path / "out", "--augment", network="convolutional", **few)
+    trained = load_model(tmp_path / "out" / "model")
+    assert (trained.model.image_shape, trained.model.channels) == ((8, 8), (4,))
+    np.testing.assert_array_equal(assign(trained, X), outcome.assignments["labels"])
+    np.testing.assert_allclose(embed(trained, X), outcome.assignments["z"], rtol=1e-4, atol=1e-5)
+    assert outcome.assignments["z"].std() > 0
+
+
+@pytest.mark.usefixtures("no_pictures", "own_losses")
+@pytest.mark.parametrize(
+    ("words", "terms"),
+    [
+        (("--objective", "dec"), {"kl"}),
+        (("--objective", "idec", "--set", "size_balance=0.5"), {"reconstruction", "kl", "size_balance"}),
+        (("--objective", "dcn"), {"reconstruction", "distance"}),
+        (("--objective", "dkm"), {"reconstruction", "distance"}),
+        (("--objective", "own_losses:spread", "--set", "objective.radius=0.1"), {"spread"}),
+        (("--objective", "own_losses:compact", "--set", "objective.radius=0.1"), {"kl", "spread"}),
+    ],
+    ids=["dec", "idec", "dcn", "dkm", "function of inputs", "function that makes an objective"],
+)
+def test_history_holds_the_terms_of_every_objective(files, tmp_path, words, terms):
+    outcome = cluster(files.x, tmp_path / "out", *words, **SMALL)
+    columns = [name for name in outcome.history[0] if name.startswith("term_")]
+    assert set(columns) == {f"term_{name}" for name in terms}
+    rows = [row for row in outcome.history if row["phase"] == "clustering"]
+    assert [int(row["step"]) for row in rows] == [20, 40, 60]
+    assert all(np.isfinite(float(row[name])) for row in rows for name in columns)
+    assert all(row[name] == "" for row in outcome.history[: -len(rows)] for name in columns)
+    if terms == {"spread"}:
+        assert rows[0]["loss"] == rows[0]["term_spread"]
+        radii = np.linalg.norm(outcome.assignments["z"], axis=1)
+        assert float(rows[-1]["loss"]) == pytest.approx(np.maximum(radii - 0.1, 0).mean(), abs=0.05)
+    assert np.isfinite(outcome.assignments["q"]).all()
+
+
+def few_labels_change(files, tmp_path, **settings):
+    """Steps of a run that the tolerance stops at the first refresh where it may."""
+    settings = SMALL | {"tolerance": 1, "max_steps": 100} | settings
+    return cluster(files.x, tmp_path / "out", "--overwrite", **settings).result
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_resets_reach_the_run(files, tmp_path):
+    assert few_labels_change(files, tmp_path)["steps"] == 20
+    # 5 epochs are 16 steps: resets at 20 and 40, and one interval after the last.
+    result = few_labels_change(files, tmp_path, resets=2, reset_every=5)
+    assert (result["steps"], result["stop_reason"]) == (60, "tolerance")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_reseeding_reaches_the_run(files, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        resets.ReseedEmpty, "__call__", lambda self, key, before, state, *_, **__: seen.append(before) or state
+    )
+    cluster(files.x, tmp_path / "out", reseed_empty="true", **SMALL)
+    assert seen == [0, 20]
+
+
+SPREAD = np.random.default_rng(0).normal(size=(200, 64))
+COLLAPSING = {
+    "imbalanced": np.where(np.arange(200)[:, None] < 190, 0.01 * SPREAD, 5 + SPREAD),
+    "duplicates": np.repeat(SPREAD[:4], 50, axis=0),
+    "two samples": np.repeat(SPREAD[:2], [199, 1], axis=0),
+    "constant features": np.where(np.arange(64) < 60, 7.0, SPREAD),
+}
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.parametrize("kind", COLLAPSING)
+def test_ten_clusters_where_there_are_fewer(tmp_path, kind):
+    np.save(tmp_path / "x.npy", COLLAPSING[kind])
+    outcome = cluster(tmp_path / "x.npy", tmp_path / "out", reseed_empty="true", size_balance=0.5, **SMALL)
+    for name in ("q", "z"):
+        assert np.isfinite(outcome.assignments[name]).all()
+    np.testing.assert_allclose(outcome.assignments["q"].sum(axis=1), 1, rtol=1e-4)
+    assert all(np.isfinite(float(row["loss"])) for row in outcome.history)
+    assert all(np.isfinite(leaf).all() for leaf in outcome.model)
+    assert sum(outcome.result["final"]["cluster_sizes"]) == 200
+
+
 KILLED = """
 import sys
 from experiments import journal, progress, run
@@ -356,3 +543,31 @@ def test_real_text(real_data_dir, tmp_path):
     assert outcome.result["settings"]["scaling"] == "tfidf"
     assert outcome.result["kmeans"]["nmi"] > 0.2
     assert outcome.result["final"]["nmi"] > 0.2
+
+
+@pytest.mark.usefixtures("no_pictures", "eager_journal")
+def test_an_interrupted_run_goes_on_to_its_last_reset(files, tmp_path, monkeypatch):
+    settings = {
+        "layer_wise_steps": 0,
+        "fine_tuning_steps": 20,
+        "kmeans_restarts": 2,
+        "update_interval": 10,
+        "tolerance": 1,
+        "max_steps": 100,
+        "resets": 2,
+        "reset_every": 5,
+    }
+    words, advance = command(files.x, "--out", tmp_path / "out", **settings), PhaseProgress.advance
+
+    def stop(self, done, **values):
+        if done == 20 and "label_change" in values:
+            raise KeyboardInterrupt
+        advance(self, done, **values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseProgress, "advance", stop)
+        assert run.main(words) == 130
+    assert run.main(words) == 0
+    whole = cluster(files.x, tmp_path / "whole", **settings)
+    assert read(tmp_path / "out").result["steps"] == whole.result["steps"]
+    check_identical(read(tmp_path / "out"), whole)

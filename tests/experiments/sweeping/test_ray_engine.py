@@ -29,10 +29,14 @@ def kills_once(inputs):
     return objectives._kl(inputs)
 
 def kills(inputs):
-    os.kill(os.getpid(), signal.SIGKILL)
+    if ray_engine._engines:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return objectives._kl(inputs)
 
 def fails(inputs):
-    raise ValueError("this objective is broken")
+    if ray_engine._engines:
+        raise ValueError("this objective is broken")
+    return objectives._kl(inputs)
 """
 WORDS = "hidden=16 layer_wise_steps=0 fine_tuning_steps=40 batch_size=64 kmeans_restarts=1 update_interval=10"
 WORDS = ["--preset", "demo", "--bottleneck", "2", "--set", *WORDS.split(), "max_steps=20", "tolerance=0"]

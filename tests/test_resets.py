@@ -1,0 +1,279 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import make_blobs
+
+from dec_jax import autoencoder, clustering
+from dec_jax.assignment import Assignment
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.objectives import dcn, dec, idec
+from dec_jax.resets import ReseedEmpty, SoftResets
+from dec_jax.samples import to_device
+
+KEY = jax.random.key(0)
+BLOBS, _ = make_blobs(120, 6, centers=3, random_state=0)
+X = to_device(BLOBS / np.sqrt(np.mean(BLOBS**2)))
+MODEL = Autoencoder((6, 8, 5, 2), kernel_init="glorot")
+PARAMS = autoencoder.init(jax.random.key(1), MODEL, 6)
+SGD, ADAM = clustering.paper_optimizer(0.02), optax.adam(0.002)
+OBJECTIVES = {"dec": dec(), "idec": idec(0.1), "dcn": dcn(0.5)}
+KEEP = 0.3
+RESETS = {"every": 20, "count": 2, "keep": KEEP, "n_restarts": 2}
+PART = SoftResets(20, 2, 1.0, n_samples=3, n_restarts=1)
+ASSIGNMENT = Assignment()
+
+
+def start(objective="idec", optimizer=SGD):
+    centroids = clustering.embed(MODEL, PARAMS, X)[:3]
+    return clustering.start(MODEL, PARAMS, centroids, X, optimizer=optimizer, objective=OBJECTIVES[objective])
+
+
+def fit(state, *renewals, objective="idec", **options):
+    defaults = {"update_interval": 10, "tolerance": 0.0, "max_steps": 60, "batch_size": 40, "optimizer": SGD}
+    options = defaults | options | {"objective": OBJECTIVES[objective], "renewals": renewals}
+    return clustering.fit(KEY, MODEL, state, X, **options)
+
+
+def renew(renewal, state, before=10, x=X, key=KEY, objective="idec", assignment=ASSIGNMENT):
+    return renewal(key, before, state, x, model=MODEL, objective=OBJECTIVES[objective], assignment=assignment)
+
+
+def at(step, objective="idec"):
+    """A state after some updates, which counts `step` of them."""
+    return fit(start(objective), objective=objective, max_steps=10).state._replace(step=jnp.int32(step))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A state of idec whose reset is due."""
+    return at(20)
+
+
+def equal(a, b):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
+
+
+class Watch:
+    """A renewal that notes at which steps another one changes the state."""
+
+    def __init__(self, renewal):
+        self.renewal, self.seen, self.changed = renewal, [], []
+
+    def __call__(self, key, before, state, x, **others):
+        after = self.renewal(key, before, state, x, **others)
+        self.seen.append(int(state.step))
+        self.changed += [] if after is state else self.seen[-1:]
+        return after
+
+    def is_over(self, step):
+        return self.renewal.is_over(step)
+
+
+@pytest.mark.parametrize(
+    ("every", "count", "expected"),
+    [(20, 2, [20, 40]), (25, 2, [30, 50]), (10, 3, [10, 20, 30]), (4, 2, [10]), (15, 1, [20]), (100, 1, [])],
+)
+def test_resets_happen_at_the_first_refresh_after_they_are_due(monkeypatch, every, count, expected):
+    monkeypatch.setattr("dec_jax.resets._soft_reset", lambda key, state, *_, **__: state._replace(step=state.step))
+    watch = Watch(SoftResets(every, count))
+    fit(start(), watch)
+    assert watch.changed == expected
+    assert watch.seen == [10, 20, 30, 40, 50]  # and not at the end of the run
+
+
+def test_tolerance_stops_nothing_before_the_last_reset():
+    resets = SoftResets(**RESETS)
+    end = fit(start(), resets, tolerance=1.0, max_steps=200)
+    assert (end.stop_reason, int(end.state.step)) == ("tolerance", 50)
+    assert int(fit(start(), tolerance=1.0).state.step) == 10
+    assert [resets.is_over(step) for step in (0, 39, 40, 41)] == [False, False, True, True]
+
+
+def test_encoder_is_pulled_towards_a_fresh_one_and_the_rest_stays(trained):
+    after = renew(SoftResets(**RESETS), trained)
+    names = {f"{part}_{i}" for part in ("encoder", "decoder") for i in range(3)}
+    assert set(after.params) == set(trained.params) == names
+    for name in names - {"encoder_0", "encoder_1"}:
+        assert equal(after.params[name], trained.params[name])
+    for name, (n_in, n_out) in {"encoder_0": (6, 8), "encoder_1": (8, 5)}.items():
+        before, now = trained.params[name], after.params[name]
+        fresh = jax.tree.map(lambda a, b: (a - KEEP * b) / (1 - KEEP), now, before)
+        np.testing.assert_allclose(fresh["bias"], np.zeros(n_out), atol=1e-6)
+        bound = np.sqrt(6 / (n_in + n_out))  # of glorot's uniform weights
+        assert 0.8 * bound < np.abs(fresh["kernel"]).max() <= bound + 1e-5
+        assert np.abs(np.corrcoef(np.ravel(fresh["kernel"]), np.ravel(before["kernel"]))[0, 1]) < 0.5
+
+
+def test_keep_1_leaves_parameters_as_they_are_and_kmeans_may_see_a_part_of_the_samples():
+    state = start(optimizer=ADAM)._replace(step=jnp.int32(20))
+    after = renew(PART, state)
+    assert equal(after.params, state.params)
+    z = np.asarray(clustering.embed(MODEL, after.params, X))
+    distances = np.abs(z[:, None] - np.asarray(after.centroids)).max(axis=2).min(axis=0)
+    np.testing.assert_allclose(distances, 0, atol=1e-5)
+
+
+def test_every_reset_draws_another_network_from_the_run_and_its_step(trained):
+    resets = SoftResets(**RESETS)
+    kernels = [
+        renew(resets, trained._replace(step=jnp.int32(step)), step - 10, key=key).params["encoder_0"]["kernel"]
+        for step, key in ((20, KEY), (20, KEY), (40, KEY), (20, jax.random.key(9)))
+    ]
+    assert np.array_equal(kernels[0], kernels[1])
+    assert not np.allclose(kernels[0], kernels[2])
+    assert not np.allclose(kernels[0], kernels[3])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_kmeans_target_and_memories_are_those_of_the_new_embedding(objective):
+    state = at(20, objective)
+    after = renew(SoftResets(**RESETS), state, objective=objective)
+    target, labels = clustering.refresh(MODEL, after.params, after.centroids, X, ASSIGNMENT)
+    np.testing.assert_allclose(after.target, target, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(after.labels, labels)
+    z = np.asarray(clustering.embed(MODEL, after.params, X))
+    nearest = np.argmin(np.sum((z[:, None] - np.asarray(after.centroids)) ** 2, axis=2), axis=1)
+    for j in set(nearest.tolist()):
+        np.testing.assert_allclose(after.centroids[j], z[nearest == j].mean(axis=0), atol=0.02)
+    assert equal(after.memories, OBJECTIVES[objective].init(after.centroids))
+    assert objective != "dcn" or not equal(after.memories, state.memories)
+    assert int(after.step) == 20
+
+
+@pytest.mark.parametrize(("optimizer", "resets"), [(SGD, SoftResets(**RESETS)), (ADAM, PART)], ids=["sgd", "adam"])
+def test_optimiser_forgets_the_centroids_alone(optimizer, resets):
+    state = start(optimizer=optimizer)
+    state = state._replace(step=jnp.int32(20), opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
+    after = renew(resets, state)
+    moments = [entry for entry in jax.tree.leaves(after.opt_state, is_leaf=is_moments) if is_moments(entry)]
+    assert len(moments) == (2 if optimizer is ADAM else 1)
+    for moment in moments:
+        assert not np.asarray(moment["centroids"]).any()
+        assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(moment["params"]))
+    # Adam's count of steps, which encoder and centroids share, goes on.
+    counts = [int(leaf) for leaf in jax.tree.leaves(after.opt_state) if jnp.ndim(leaf) == 0]
+    assert counts == ([1] if optimizer is ADAM else [])
+
+
+def is_moments(entry):
+    return isinstance(entry, dict) and set(entry) == {"params", "centroids"}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_run_with_resets_that_stops_and_goes_on_equals_an_unbroken_one(objective):
+    resets, kept = SoftResets(**RESETS), []
+    options = {"objective": objective, "on_refresh": lambda state, _: kept.append(jax.tree.map(np.array, state))}
+    whole = fit(start(objective), resets, ReseedEmpty(), **options)
+    chex.assert_tree_all_finite(whole.state)
+    assert [int(state.step) for state in kept] == [10, 20, 30, 40, 50, 60]
+    for i in (0, 1, 3):  # before a reset, and right after one
+        resumed = fit(jax.tree.map(jnp.asarray, kept[i]), resets, ReseedEmpty(), objective=objective)
+        assert equal(whole.state, resumed.state)
+        assert whole.history[i + 1 :] == resumed.history
+    assert not equal(whole.state.params, fit(start(objective), objective=objective).state.params)
+
+
+def lost(state, *clusters, x=X):
+    """The state with some clusters far from all samples."""
+    centroids = state.centroids.at[jnp.array(clusters)].set(1e3 * (1 + jnp.arange(2.0)))
+    target, labels = clustering.refresh(MODEL, state.params, centroids, x, ASSIGNMENT)
+    return state._replace(centroids=centroids, target=target, labels=labels)
+
+
+@pytest.mark.parametrize("clusters", [(1,), (0, 2)])
+def test_empty_clusters_get_the_embeddings_of_samples(trained, clusters):
+    state = lost(trained, *clusters)
+    after = renew(ReseedEmpty(), state)
+    z = np.asarray(clustering.embed(MODEL, state.params, X))
+    chosen = {int(np.abs(z - np.asarray(after.centroids[j])).max(axis=1).argmin()) for j in clusters}
+    assert len(chosen) == len(clusters)
+    for j in range(3):
+        if j in clusters:
+            assert np.abs(z - np.asarray(after.centroids[j])).max(axis=1).min() < 1e-6
+        else:
+            np.testing.assert_array_equal(after.centroids[j], state.centroids[j])
+    assert set(clusters) <= set(np.asarray(after.labels).tolist())
+    target, labels = clustering.refresh(MODEL, after.params, after.centroids, X, ASSIGNMENT)
+    np.testing.assert_array_equal(after.labels, labels)
+    np.testing.assert_allclose(after.target, target, rtol=1e-5, atol=1e-7)
+    assert equal(after.params, state.params)
+    assert equal(after.memories, state.memories)
+
+
+def test_only_moments_of_reseeded_centroids_are_forgotten(trained):
+    after = renew(ReseedEmpty(), lost(trained, 1))
+    (before,), (now,) = (
+        [entry for entry in jax.tree.leaves(state.opt_state, is_leaf=is_moments) if is_moments(entry)]
+        for state in (trained, after)
+    )
+    np.testing.assert_array_equal(now["centroids"], np.asarray(before["centroids"]) * [[1], [0], [1]])
+    assert equal(now["params"], before["params"])
+
+
+def test_far_samples_are_the_likely_ones(trained):
+    state = lost(trained, 1)
+    z = np.asarray(clustering.embed(MODEL, state.params, X))
+    squared = np.sum((z[:, None] - np.asarray(state.centroids)[[0, 2]]) ** 2, axis=2).min(axis=1)
+    drawn = [
+        np.abs(z - np.asarray(renew(ReseedEmpty(), state, key=jax.random.key(i)).centroids[1])).max(axis=1).argmin()
+        for i in range(150)
+    ]
+    expected = np.sum(squared * squared) / squared.sum()  # of the squared distance, under its own weights
+    deviation = np.sqrt(np.sum(squared**3) / squared.sum() - expected**2) / np.sqrt(len(drawn))
+    assert abs(squared[drawn].mean() - expected) < 4 * deviation
+    assert expected - 4 * deviation > squared.mean()  # of draws that are all alike
+
+
+def test_nothing_is_done_where_no_cluster_is_empty(trained):
+    assert renew(ReseedEmpty(), trained) is trained
+    active = Assignment(active=jnp.array([True, False, True]))
+    target, labels = clustering.refresh(MODEL, trained.params, trained.centroids, X, active)
+    state = trained._replace(target=target, labels=labels)
+    assert renew(ReseedEmpty(), state, assignment=active) is state
+    assert ReseedEmpty().is_over(0)
+
+
+def test_a_run_goes_on_after_clusters_were_lost():
+    watch = Watch(ReseedEmpty())
+    end = fit(lost(start(), 0, 1), watch, tolerance=1.0)
+    assert watch.changed[0] == 10
+    assert int(end.state.step) > 10  # a cluster that has just been made is not settled
+    assert np.bincount(end.state.labels, minlength=3).min() > 0
+
+
+def test_duplicates_make_no_nan(trained):
+    x = jnp.tile(X[:1], (120, 1))
+    state = lost(trained, 0, 1, x=x)
+    after = renew(ReseedEmpty(), state, x=x)
+    chex.assert_tree_all_finite(after)
+    z = clustering.embed(MODEL, after.params, x)
+    np.testing.assert_allclose(after.centroids[:2], z[:2], rtol=1e-6)
+    chex.assert_tree_all_finite(renew(SoftResets(**RESETS), state, x=x))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every": 0}, ValueError, "every must be at least 1, got 0"),
+        ({"count": 0}, ValueError, "count must be at least 1, got 0"),
+        ({"every": 2.5}, TypeError, "every must be an integer, got 2.5"),
+        ({"count": True}, TypeError, "count must be an integer, got True"),
+        ({"keep": 1.1}, ValueError, "keep must be at least 0 and at most 1, got 1.1"),
+        ({"keep": -0.1}, ValueError, "keep must be at least 0 and at most 1, got -0.1"),
+        ({"keep": float("nan")}, ValueError, "keep must be at least 0 and at most 1, got nan"),
+        ({"keep": "0.8"}, TypeError, "keep must be a number, got '0.8'"),
+        ({"n_samples": 0}, ValueError, "n_samples must be at least 1, got 0"),
+        ({"n_restarts": 0}, ValueError, "n_restarts must be at least 1, got 0"),
+    ],
+)
+def test_bad_input(options, error, message):
+    with pytest.raises(error, match=message):
+        SoftResets(**(RESETS | options))
+
+
+def test_more_clusters_than_samples_for_kmeans(trained):
+    with pytest.raises(ValueError, match=r"n_clusters must be between 1 and 2 \(the number of samples\), got 3"):
+        renew(SoftResets(20, 2, n_samples=2), trained)
