@@ -21,7 +21,7 @@ _AUGMENTED = {
     "weight_init": "fan_in",
     "layer_wise_steps": 0,
     "batch_size": 64,
-    "fine_tuning_steps": 20_000,
+    "fine_tuning_steps": 40_000,
     "learning_rate": 1.0,
     "learning_rate_schedule": "constant",
     "augment_rotation": 10.0,
@@ -29,8 +29,7 @@ _AUGMENTED = {
     "cluster_optimizer": "adam",
     "cluster_learning_rate": 0.0003,
     "update_interval": 140,
-    "max_steps": 8000,
-    "tolerance": 0.0005,
+    "max_steps": 4000,
 }
 
 PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
