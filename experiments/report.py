@@ -22,6 +22,7 @@ from dec_jax.checkpoints import save_model
 from dec_jax.data.atomic import atomic_write
 from experiments import pictures
 from experiments.settings import OBJECTIVES
+from experiments.speed import speeds
 from experiments.trial import Trial
 
 METHODS = {
@@ -46,6 +47,7 @@ def summarize(trial: Trial) -> dict[str, Any]:
         "data": {"name": trial.data.name, "n_samples": n, "n_features": d},
         **{method: _scores(trial, method) for method in METHODS},
         "seconds": trial.seconds,
+        "speed": speeds(trial),
         "steps": trial.steps,
         "stop_reason": trial.stop_reason,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -94,6 +96,10 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
     console.print(f"phases: {phases}")
+    for phase, speed in result["speed"].items():
+        fraction = speed["fraction"]
+        of_rate = "" if fraction is None else f", {fraction:.2f} of the device's rate of matrix products"
+        console.print(f"{phase}: {speed['steps_per_second']:.1f} steps/s{of_rate}")
     console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
 
 

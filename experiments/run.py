@@ -18,6 +18,7 @@ from dec_jax.validation import check_choice
 from experiments import plan, report, trial
 from experiments.journal import Journal
 from experiments.presets import N_CLUSTERS, PRESETS
+from experiments.profiler import Profiler
 from experiments.progress import PhaseProgress
 from experiments.settings import AUGMENTATIONS, HELP, OBJECTIVES, Settings, parse
 
@@ -55,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATA-PRESET-seedS")
     cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
+    cli.add_argument(
+        "--profile",
+        type=Path,
+        metavar="DIR",
+        help="writes traces of the second window of each phase, which ui.perfetto.dev and XProf open",
+    )
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
     return cli
 
@@ -122,6 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments)
     out = (arguments.out or default_out(settings)).expanduser()
     _check_out(out, overwrite=arguments.overwrite)
+    profiler = Profiler(arguments.profile)
     dataset = data.load(settings.data, settings.labels, data_dir=arguments.data_dir)
     resolved = plan.resolve(settings, dataset)
     scaling = data.fit_scaling(resolved.scaling, dataset.x)
@@ -131,8 +139,8 @@ def run(arguments: argparse.Namespace) -> None:
         _make_writable(out, dataset)
         journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
         usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
-        with PhaseProgress() as progress:
-            finished = trial.run(trial.Trial(resolved, dataset, scaling, samples, journal, progress))
+        with PhaseProgress() as progress, profiler:
+            finished = trial.run(trial.Trial(resolved, dataset, scaling, samples, journal, progress, profiler))
         result = report.summarize(finished)
         report.write(out, finished, result)
     journal.remove()

@@ -23,6 +23,7 @@ from dec_jax.samples import Samples, take_rows, to_device
 from dec_jax.trained_model import TrainedModel
 from experiments import plan
 from experiments.journal import Journal
+from experiments.profiler import Profiler
 from experiments.progress import PhaseProgress
 from experiments.settings import Settings
 
@@ -50,6 +51,7 @@ class Trial:
         samples: (n, d) scaled samples on the host.
         journal: where work in progress is kept.
         progress: where it is shown.
+        profiler: traces a part of each phase.
         reconstructions: ten samples and their reconstructions after pretraining, each (10, d).
         trained: the trained model.
         z: (n, m) embedding.
@@ -67,6 +69,7 @@ class Trial:
     samples: np.ndarray | scipy.sparse.csr_array
     journal: Journal
     progress: PhaseProgress
+    profiler: Profiler = field(default_factory=Profiler)
     reconstructions: tuple[np.ndarray, np.ndarray] = field(init=False)
     trained: TrainedModel = field(init=False)
     z: np.ndarray = field(init=False)
@@ -156,11 +159,13 @@ def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Param
             trial.progress.start(stages[stage].name, stages[stage].n_steps, done)
 
     def on_window(state: PretrainingState, info: PretrainingInfo) -> None:
+        trial.profiler.window_ended(info.stage.name)
         trial.history.append({"phase": info.stage.name, "step": info.step, "loss": info.loss})
         trial.progress.advance(info.step, loss=info.loss)
         if trial.journal.is_due():
             save(state)
         if info.step == info.stage.n_steps:
+            trial.profiler.stop()
             trial.progress.finish(f"loss {info.loss:.4g}")
             begin(state.stage, info.step)
 
@@ -230,6 +235,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     trial.progress.start("clustering", settings.max_steps, int(state.step))
 
     def on_refresh(state: ClusteringState, info: ClusteringInfo) -> None:
+        trial.profiler.window_ended("clustering")
         rows.append(_clustering_row(state, info, trial.data.y))
         trial.progress.advance(rows[-1]["step"], loss=info.loss, label_change=info.label_change)
         if journal.is_due():
@@ -254,6 +260,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             renewals=plan.renewals(settings, x.shape[0]),
             on_refresh=on_refresh,
         )
+    trial.profiler.stop()
     trial.history += rows
     trial.steps = int(fit.state.step)
     trial.stop_reason = "tolerance" if finished else fit.stop_reason

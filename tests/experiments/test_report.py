@@ -33,8 +33,8 @@ def test_a_result_holds_every_file_and_nothing_else(finished):
 def test_result_says_what_was_done(finished, files):
     result = finished.outcome.result
     assert set(result) == {
-        *("settings", "data", "kmeans", "autoencoder_kmeans", "final", "seconds", "steps", "stop_reason"),
-        *("versions", "device", "git_commit"),
+        *("settings", "data", "kmeans", "autoencoder_kmeans", "final", "seconds", "speed", "steps"),
+        *("stop_reason", "versions", "device", "git_commit"),
     }
     assert result["settings"]["data"] == str(files.x)
     assert (result["settings"]["batch_size"], result["settings"]["scaling"]) == (64, "rms")
@@ -158,7 +158,11 @@ def table(result):
 
 def test_table(finished):
     result = finished.outcome.result | {
-        "seconds": {"kmeans": 1.0, "pretraining": 20.0, "autoencoder_kmeans": 3.0, "clustering": 400.0}
+        "seconds": {"kmeans": 1.0, "pretraining": 20.0, "autoencoder_kmeans": 3.0, "clustering": 400.0},
+        "speed": {
+            "pretraining": {"steps_per_second": 117.25, "fraction": 0.654},
+            "clustering": {"steps_per_second": 9.0, "fraction": None},
+        },
     }
     lines = table(result).splitlines()
     assert "x.npy: 200 samples × 64 features" in lines[0]
@@ -168,6 +172,8 @@ def test_table(finished):
         cells = [cell.strip() for cell in line.split("│")[2:-1]]
         assert cells == [*(f"{result[method][score]:.4f}" for score in SCORES), seconds]
     assert "phases: kmeans 1.0 s, pretraining 20.0 s, autoencoder kmeans 3.0 s, clustering 400.0 s" in lines
+    assert "pretraining: 117.2 steps/s, 0.65 of the device's rate of matrix products" in lines
+    assert "clustering: 9.0 steps/s" in lines
     assert "DEC did 100 steps and was stopped by max_steps" in lines
 
 
