@@ -12,7 +12,7 @@ Speeds = dict[str, dict[str, float | None]]
 
 
 def speeds(trial: Trial) -> Speeds:
-    """Steps a second of each phase that took steps, and the fraction of the device's rate of matrix products.
+    """Steps a second of each phase, and the fraction of the device's rate of matrix products.
 
     Seconds are those of the whole phase: compilation, refreshes of P and waiting for the host are in them.
 
@@ -27,8 +27,7 @@ def speeds(trial: Trial) -> Speeds:
     settings = trial.settings
     layers = len(settings.hidden) + 1 if settings.network == "dense" else 0
     steps = {"pretraining": layers * settings.layer_wise_steps + settings.fine_tuning_steps, "clustering": trial.steps}
-    steps = {phase: n for phase, n in steps.items() if n}
-    operations = _operations(trial) if steps else {}
+    operations = _operations(trial)
     rate = MatmulRate().measure() if operations else 1.0
     return {
         phase: {

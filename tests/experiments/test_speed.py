@@ -49,7 +49,3 @@ def test_no_fraction_of_sparse_samples(tmp_path, no_pictures):
     found = cluster(tmp_path / "x.npz", tmp_path / "out").result["speed"]
     assert [phase["fraction"] for phase in found.values()] == [None, None]
     assert all(phase["steps_per_second"] > 0 for phase in found.values())
-
-
-def test_a_phase_without_steps_has_no_speed(files, tmp_path, no_pictures):
-    assert list(cluster(files.x, tmp_path / "out", max_steps=0).result["speed"]) == ["pretraining"]
