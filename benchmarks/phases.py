@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from benchmarks import flops
-from benchmarks.workload import KEY, Workload
+from benchmarks.workload import Workload, random_key
 from dec_jax import autoencoder, clustering, pretraining
 from dec_jax.autoencoder import Params
 from dec_jax.kmeans import KMeansResult, kmeans
@@ -56,7 +56,7 @@ def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: i
     def run() -> jax.Array:
         nonlocal state
         params, opt_state, loss = pretraining.run_steps(
-            KEY, *state[:2], state.step, x, n_steps, stage=stage, batch_size=work.batch_size, longest=n_steps
+            random_key(), *state[:2], state.step, x, n_steps, stage=stage, batch_size=work.batch_size, longest=n_steps
         )
         state = PretrainingState(params, opt_state, 0, state.step + n_steps)
         return loss
@@ -71,14 +71,14 @@ def epoch(work: Workload) -> Phase:
 
     def run() -> Params:
         state = pretraining.init([stage], work.params)
-        return pretraining.pretrain(KEY, [stage], state, work.x, batch_size=work.batch_size)[0]
+        return pretraining.pretrain(random_key(), [stage], state, work.x, batch_size=work.batch_size)[0]
 
     return Phase("pretraining epoch", 1, lambda _: count, run)
 
 
 def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = False) -> Phase:
     """Updates of encoder and centroids; the refresh of P that follows them counts only where it is asked for."""
-    centroids = jax.random.normal(KEY, (work.n_clusters, work.model.dims[-1]))
+    centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
     state = clustering.start(work.model, work.params, centroids, work.x)
     count = flops.clustering_step(work.batch_size, work.model.dims, work.n_clusters)
     if with_refresh:
@@ -87,7 +87,7 @@ def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = Fal
     def run() -> clustering.ClusteringInfo:
         nonlocal state
         state, info = clustering.advance(
-            KEY,
+            random_key(),
             state,
             work.x,
             model=work.model,
@@ -105,7 +105,7 @@ def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = Fal
 
 def refresh(work: Workload) -> Phase:
     """P and labels of all samples."""
-    centroids = jax.random.normal(KEY, (work.n_clusters, work.model.dims[-1]))
+    centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
     params = autoencoder.encoder_params(work.params)
     count = flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters)
     return Phase("refresh of P", 1, lambda _: count, partial(_refresh, work, params, centroids))
@@ -115,11 +115,14 @@ def _refresh(work: Workload, params: Params, centroids: jax.Array) -> Any:
     return clustering.refresh(work.model, params, centroids, work.x)
 
 
-def kmeans_restarts(z: jax.Array, n_clusters: int, n_restarts: int, key: jax.Array = KEY, **stopping: Any) -> Phase:
+def kmeans_restarts(
+    z: jax.Array, n_clusters: int, n_restarts: int, key: jax.Array | None = None, **stopping: Any
+) -> Phase:
     """k-means on z (n, m); `stopping` is tolerance and max_iterations."""
 
     def count(result: KMeansResult) -> int:
         return flops.kmeans(*z.shape, n_clusters, n_restarts, int(result.n_iterations))
 
+    key = random_key() if key is None else key
     run = partial(kmeans, key, z, n_clusters, n_restarts=n_restarts, **stopping)
     return Phase(f"k-means, {n_restarts} restarts", 1, count, run)

@@ -14,7 +14,11 @@ from dec_jax.validation import check_integer
 
 DIMS = (784, 500, 500, 2000, 10)
 N_CLUSTERS = 10
-KEY = jax.random.key(0)
+
+
+def random_key() -> jax.Array:
+    """The key of all that is random here; made when it is asked for, because an import must not start a device."""
+    return jax.random.key(0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Workload:
     def of(cls, dims: tuple[int, ...], x: Samples, batch_size: int, n_clusters: int) -> "Workload":
         """The workload of a network of sizes `dims`."""
         model = Autoencoder(dims)
-        return cls(model, autoencoder.init(KEY, model, dims[0]), x, batch_size, n_clusters)
+        return cls(model, autoencoder.init(random_key(), model, dims[0]), x, batch_size, n_clusters)
 
     @property
     def epoch(self) -> int:
