@@ -103,8 +103,8 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
 
 
-def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:
-    """Writes the model, the pictures and the tables, which take the place of a previous result's.
+def write(folder: Path, trial: Trial, result: Mapping[str, Any], *, draw: bool = True) -> None:
+    """Writes the model, the pictures unless nobody wants them, and the tables, in the place of a previous result's.
 
     Raises:
         OSError: the folder cannot be written; a previous result stays as it was.
@@ -117,7 +117,8 @@ def write(folder: Path, trial: Trial, result: Mapping[str, Any]) -> None:
         with atomic_write(new / "assignments.npz") as file:
             np.savez_compressed(file, labels=trial.labels["final"], q=trial.q, z=trial.z)
         _write_history(new / "history.csv", trial.history)
-        _draw(new, trial)
+        if draw:
+            _draw(new, trial)
         with atomic_write(new / RESULT_FILE, "w") as file:
             json.dump(result, file, indent=2)
             file.write("\n")

@@ -26,6 +26,7 @@ from experiments.journal import Journal
 from experiments.profiler import Profiler
 from experiments.progress import PhaseProgress
 from experiments.settings import Settings
+from experiments.sweeping.pretraining_cache import PretrainingCache, key_of
 
 Row = dict[str, Any]
 N_RECONSTRUCTIONS = 10
@@ -52,6 +53,7 @@ class Trial:
         journal: where work in progress is kept.
         progress: where it is shown.
         profiler: traces a part of each phase.
+        cache: pretrained parameters that trials share; None for no such thing.
         reconstructions: ten samples and their reconstructions after pretraining, each (10, d).
         trained: the trained model.
         z: (n, m) embedding.
@@ -70,6 +72,7 @@ class Trial:
     journal: Journal
     progress: PhaseProgress
     profiler: Profiler = field(default_factory=Profiler)
+    cache: PretrainingCache | None = None
     reconstructions: tuple[np.ndarray, np.ndarray] = field(init=False)
     trained: TrainedModel = field(init=False)
     z: np.ndarray = field(init=False)
@@ -81,6 +84,11 @@ class Trial:
     stop_reason: str = ""
 
 
+def keys_of(seed: int) -> Keys:
+    """The keys of the trials of a seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
 def run(trial: Trial) -> Trial:
     """Runs k-means on the input, pretraining, k-means on the embedding, and the clustering phase.
 
@@ -88,11 +96,11 @@ def run(trial: Trial) -> Trial:
         FloatingPointError: a loss became NaN or infinite.
     """
     settings = trial.settings
-    keys = Keys(*jax.random.split(jax.random.key(settings.seed), len(Keys._fields)))
+    keys = keys_of(settings.seed)
     model = plan.network(settings, trial.data.x.shape[1])
     _input_kmeans(trial)
     x = to_device(trial.samples)
-    params = _pretrain(trial, model, keys, x)
+    params = pretrain(trial, model, keys, x)
     trial.reconstructions = _reconstruct(settings, model, params, x)
     state = _cluster(trial, model, params, keys, x)
     trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, plan.assignment(settings))
@@ -145,8 +153,24 @@ def _input_kmeans(trial: Trial) -> None:
     trial.progress.finish()
 
 
+def pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Params:
+    """Parameters of the trained autoencoder: the cache's where it has them, with the history of their training."""
+    if trial.cache is None:
+        return _pretrain(trial, model, keys, x)
+    key = key_of(trial.settings, fingerprint(trial.data))
+    params = trial.cache.load(key, autoencoder.init(keys.params, model, x.shape[1]))
+    if params is None:
+        params = _pretrain(trial, model, keys, x)
+        metadata = {"history": trial.history, "seconds": trial.seconds["pretraining"]}
+        trial.cache.save(key, params, metadata)
+        return params
+    metadata = trial.cache.metadata(key)
+    trial.history += metadata.get("history", [])
+    trial.seconds["pretraining"] = metadata.get("seconds", 0.0)
+    return jax.tree.map(jnp.asarray, params)
+
+
 def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Params:
-    """Parameters of the trained autoencoder."""
     stages = plan.stages(trial.settings, model)
     params = autoencoder.init(keys.params, model, x.shape[1])
     state, saved = _resume_pretraining(trial.journal, stages, params)

@@ -1,0 +1,1 @@
+"""The tables and figures of the DEC paper, and the pictures of the talk, one command each."""
