@@ -113,10 +113,14 @@ def embedding_2d(
 
 
 def top_samples(path: Path, x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_top: int = 10) -> None:
+    """Writes what `draw_top_samples` draws, with the same arguments."""
+    _save(draw_top_samples(x, q, image_shape=image_shape, n_top=n_top), path)
+
+
+def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_top: int = 10) -> "Figure":
     """Draws the samples with the highest q of each cluster, one cluster a row: figure 5 of Xie et al. 2016.
 
     Args:
-        path: the file to write.
         x: (n, d), real numbers, dense or scipy sparse.
         q: (n, k), float, the soft assignments; the first 20 clusters are drawn.
         image_shape: (height, width) or (height, width, 3) of a sample. None where samples are no images: they
@@ -138,12 +142,10 @@ def top_samples(path: Path, x: Any, q: Any, *, image_shape: tuple[int, ...] | No
     if n_clusters < q.shape[1]:
         title += f"\n(the first {n_clusters} of {q.shape[1]} clusters)"
     if image_shape is not None:
-        figure = _draw_top_images(_as_images(samples, image_shape), title)
-    elif samples.shape[-1] <= MAX_PROFILE:
-        figure = _draw_top_profiles(samples, title)
-    else:
-        figure = _draw_top_features(samples, title)
-    _save(figure, path)
+        return _draw_top_images(_as_images(samples, image_shape), title)
+    if samples.shape[-1] <= MAX_PROFILE:
+        return _draw_top_profiles(samples, title)
+    return _draw_top_features(samples, title)
 
 
 def reconstructions(path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, ...] | None, n: int = 10) -> None:

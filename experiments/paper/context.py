@@ -127,8 +127,14 @@ class Context:
         x = self.load(name).x
         return data.apply_scaling(data.fit_scaling(self.settings(name).scaling, x), x)
 
-    def settings(self, name: str, seed: int = 0, **changes: Any) -> Settings:
+    def settings(self, name: str, seed: int = 0, dataset: Dataset | None = None, **changes: Any) -> Settings:
         """The settings of the scale for a data set, with everything filled in that depends on the data.
+
+        Args:
+            name: of the data set.
+            seed: of the trial.
+            dataset: what is clustered; None for what `load` returns.
+            **changes: settings that are not the scale's.
 
         Raises:
             ValueError: a change does not fit, or nobody has said how many clusters the user's own file has.
@@ -137,7 +143,7 @@ class Context:
         values = PRESETS[SCALES[self.scale]] | (LAPTOP if self.scale == "laptop" else {"update_interval": interval})
         values = values | {"n_clusters": N_CLUSTERS.get(name, self.n_clusters)} | changes
         named = {"data": name, "labels": self._labels(name), "preset": SCALES[self.scale], "seed": seed}
-        return plan.resolve(Settings(**named, **values), self.load(name))
+        return plan.resolve(Settings(**named, **values), self.load(name) if dataset is None else dataset)
 
     def run(self, settings: Settings, dataset: Dataset | None = None) -> Run:
         """The finished trial of these settings; trained where that has not been done, going on where it stopped.
@@ -149,11 +155,16 @@ class Context:
         dataset = self.load(settings.data) if dataset is None else dataset
         settings = plan.resolve(settings, dataset)
         identity = vars(settings) | {"samples": trial.fingerprint(dataset)}
-        folder = self.work / "trials" / _digest(identity)
+        folder = self.folder_of(settings, dataset)
         if not (folder / report.RESULT_FILE).exists():
             journal = Journal(folder / "unfinished", identity)
+            shared = self._shared_kmeans(settings, identity["samples"])
+            if (known := shared.load("kmeans")) is not None:
+                journal.save("kmeans", *known)
             with PhaseProgress() as progress:
                 finished = trial.run(self._trial(settings, dataset, journal, progress))
+            if known is None:
+                shared.save("kmeans", *journal.load("kmeans"))
             report.write(folder, finished, report.summarize(finished), draw=False)
             journal.remove()
         return _read_run(folder)
@@ -174,6 +185,17 @@ class Context:
             params = trial.pretrain(begun, model, trial.keys_of(settings.seed), x)
         journal.remove()
         return model, params, x
+
+    def folder_of(self, settings: Settings, dataset: Dataset) -> Path:
+        """Where the trial of these settings, which `settings` returned for the data set, is kept."""
+        identity = vars(settings) | {"samples": trial.fingerprint(dataset)}
+        return self.work / "trials" / _digest(identity)
+
+    def _shared_kmeans(self, settings: Settings, samples: str) -> Journal:
+        """Where k-means on the input is kept: trials that differ in their networks alone have it in common."""
+        names = ("seed", "scaling", "n_clusters", "kmeans_restarts")
+        identity = {name: getattr(settings, name) for name in names} | {"samples": samples}
+        return Journal(self.work / "kmeans" / _digest(identity), identity)
 
     def _trial(self, settings: Settings, dataset: Dataset, journal: Journal, progress: PhaseProgress) -> Trial:
         scaling = data.fit_scaling(settings.scaling, dataset.x)

@@ -10,6 +10,14 @@ TARGETS = {
     "datasets": "datasets",
     "accuracy": "accuracy",
     "autoencoder": "autoencoder",
+    "lambda": "lambdas",
+    "gradient": "gradient",
+    "embedding": "embedding",
+    "top": "top",
+    "imbalance": "imbalance",
+    "clusters": "clusters",
+    "autoencoders": "autoencoders",
+    "highdim": "highdim",
 }
 
 

@@ -1,0 +1,129 @@
+"""The talk's autoencoders: what a bottleneck keeps, what denoising removes, layer-wise against joint pretraining."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dec_jax import autoencoder, corruption
+from dec_jax.samples import take_rows
+from experiments.paper import figure, table
+from experiments.paper.context import Context, Run
+from experiments.paper.table import Cell
+from experiments.pictures import _as_images, _cell, _draw_sheet, _tick, _tidy
+from experiments.settings import Settings
+
+NAMES = ("mnist", "fashion_mnist")
+N_IMAGES = 10
+NOISE = 0.2  # standard deviation, of pixels in [0, 1]
+JOINT = {
+    "layer_wise_steps": 0,
+    "weight_init": "glorot",
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "learning_rate_schedule": "cosine",
+}
+PIXELS = JOINT | {"scaling": "unit", "loss": "mse", "reconstruction_activation": "sigmoid"}
+BOTTLENECK = PIXELS | {"hidden": (), "bottleneck": 10, "embedding_activation": "relu"}
+DENOISING = PIXELS | {"noise": NOISE}
+
+
+def run(context: Context) -> None:
+    """Writes two pictures, a table and its curves for each data set."""
+    for name in context.names or NAMES:
+        if context.load(name).image_shape is None:
+            context.console.print(f"{name}: no images, so reconstructions are not drawn", soft_wrap=True)
+        else:
+            _draw_bottleneck(context, name)
+            _draw_denoising(context, name)
+        _compare_pretraining(context, name)
+
+
+def _draw_bottleneck(context: Context, name: str) -> None:
+    x, x_hat = _images_and_outputs(context, context.settings(name, context.seeds[0], **BOTTLENECK))
+    d = x.shape[1]
+    caption = f"The {d}–10–{d} autoencoder on {name}, ReLU then sigmoid, seed {context.seeds[0]}."
+    _draw(context, f"bottleneck-{Path(name).stem}", name, {"original": x, "reconstruction": x_hat}, caption)
+
+
+def _draw_denoising(context: Context, name: str) -> None:
+    settings = context.settings(name, context.seeds[0], **DENOISING)
+    model, params, x = context.pretrained(settings)
+    clean = _first(x)
+    noisy = corruption.gaussian_noise(jax.random.key(0), clean, standard_deviation=NOISE, minimum=0.0, maximum=1.0)
+    output = autoencoder.reconstruct(model, params, noisy)
+    caption = (
+        f"A denoising autoencoder on {name}: Gaussian noise of {NOISE}, clipped to [0, 1], seed {context.seeds[0]}."
+    )
+    rows = {"original": clean, "noisy input": noisy, "output": output}
+    _draw(context, f"denoising-{Path(name).stem}", name, rows, caption)
+
+
+def _images_and_outputs(context: Context, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    model, params, x = context.pretrained(settings)
+    rows = _first(x)
+    return np.asarray(rows), np.asarray(autoencoder.reconstruct(model, params, rows))
+
+
+def _first(x: Any) -> jax.Array:
+    return take_rows(x, np.arange(min(N_IMAGES, x.shape[0])))
+
+
+def _draw(context: Context, target: str, name: str, rows: dict[str, Any], caption: str) -> None:
+    samples = np.stack([np.asarray(row) for row in rows.values()])
+    images = _as_images(samples, context.load(name).image_shape)
+    picture, ax = _draw_sheet(images, 0.0, 1.0)
+    _tidy(ax)
+    ax.spines[:].set_visible(False)
+    ax.set_xticks([])
+    _tick(ax, "y", (np.arange(len(rows)) + 0.5) * _cell(images)[0], rows)
+    figure.write(context, target, picture, caption)
+
+
+def _compare_pretraining(context: Context, name: str) -> None:
+    """As many steps in both: layer by layer half of them, in equal parts, before the whole is trained."""
+    joint = [context.settings(name, seed, **JOINT) for seed in context.seeds]
+    total, n_layers = joint[0].fine_tuning_steps, len(joint[0].hidden) + 1
+    halved = {"layer_wise_steps": total // (2 * n_layers), "fine_tuning_steps": total - total // 2}
+    layer_wise = [context.settings(name, seed, **(JOINT | halved)) for seed in context.seeds]
+    runs = {
+        "joint": [context.run(settings) for settings in joint],
+        "layer-wise, then joint": [context.run(settings) for settings in layer_wise],
+    }
+    rows = {label: (_errors(found), *_accuracies(found)) for label, found in runs.items()}
+    columns = ("reconstruction loss", "AE + k-means", "DEC")
+    caption = f"{total:,} steps each; ACC in per cent, mean ± standard deviation over the seeds."
+    stem = f"pretraining-{Path(name).stem}"
+    table.write(context, f"{stem}-values", table.Table(f"Pretraining on {name}", columns, rows, caption))
+    _draw_curves(context, stem, name, runs)
+
+
+def _errors(runs: list[Run]) -> str:
+    losses = [_losses(run)[-1][1] for run in runs]
+    return f"{np.mean(losses):.4g}"
+
+
+def _accuracies(runs: list[Run]) -> list[Cell]:
+    phases = ("autoencoder_kmeans", "final")
+    return [Cell(tuple(100 * run.result[phase]["acc"] for run in runs)) for phase in phases]
+
+
+def _losses(run: Run) -> list[tuple[int, float]]:
+    """Steps and losses of the fine-tuning, its steps counted from the first step of pretraining."""
+    settings = run.result["settings"]
+    before = settings["layer_wise_steps"] * (len(settings["hidden"]) + 1)
+    rows = [row for row in run.history if row["phase"] == "fine-tuning"]
+    return [(before + int(row["step"]), float(row["loss"])) for row in rows]
+
+
+def _draw_curves(context: Context, stem: str, name: str, runs: dict[str, list[Run]]) -> None:
+    picture = figure.new(6, 3.4)
+    ax = picture.add_subplot()
+    for number, (label, found) in enumerate(runs.items()):
+        for i, run in enumerate(found):
+            ax.plot(*zip(*_losses(run), strict=True), color=f"C{number}", linewidth=1, label=label if i == 0 else None)
+    ax.set(xlabel="steps of pretraining", ylabel="loss of the whole autoencoder", yscale="log")
+    ax.legend(frameon=False)
+    _tidy(ax)
+    figure.write(context, stem, picture, f"Layer-wise against joint pretraining on {name}, a line a seed.")

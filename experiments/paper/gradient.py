@@ -1,0 +1,90 @@
+"""Figure 3: samples that a cluster is sure of pull hardest: |∂L/∂z_i| against q_ij, before the first update."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dec_jax import clustering
+from dec_jax.data import Dataset
+from dec_jax.losses import kl_divergence, log_soft_assignment
+from experiments import plan, trial
+from experiments.paper import figure
+from experiments.paper.context import Context
+from experiments.pictures import _as_images, _colours, _dense_rows, _tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NAMES = ("mnist",)
+N_IMAGES = 10
+
+
+def run(context: Context) -> None:
+    """Writes a picture for each data set, of the first seed."""
+    for name in context.names or NAMES:
+        settings = context.settings(name, context.seeds[0])
+        model, params, x = context.pretrained(settings)
+        key = trial.keys_of(settings.seed).kmeans
+        state = clustering.init(
+            key,
+            model,
+            params,
+            x,
+            settings.n_clusters,
+            n_restarts=settings.kmeans_restarts,
+            assignment=plan.assignment(settings),
+        )
+        z = clustering.embed(model, state.params, x)
+        cluster = int(np.bincount(state.labels).argmax())
+        q = np.asarray(jnp.exp(log_soft_assignment(z, state.centroids, settings.alpha)))[:, cluster]
+        pull = magnitudes(z, state.centroids, state.target, settings.alpha)
+        _draw(context, name, q, pull, cluster)
+
+
+def magnitudes(z: jax.Array, centroids: jax.Array, p: jax.Array, alpha: float = 1.0) -> np.ndarray:
+    """|∂L/∂z_i|, (n,): the gradient of L = Σ_i KL(p_i‖q_i) for fixed P (equation 4 of Xie et al. 2016).
+
+    Args:
+        z: (n, m) embedding.
+        centroids: (k, m).
+        p: (n, k) target distribution.
+        alpha: degrees of freedom.
+    """
+
+    def loss(z: jax.Array) -> jax.Array:
+        return jnp.sum(kl_divergence(p, log_soft_assignment(z, centroids, alpha)))
+
+    return np.asarray(jnp.linalg.norm(jax.grad(loss)(z), axis=1))
+
+
+def _draw(context: Context, name: str, q: np.ndarray, pull: np.ndarray, cluster: int) -> None:
+    dataset = context.load(name)
+    picture = figure.new(7, 4.6)
+    above, below = picture.subplots(2, 1, height_ratios=(5, 1), sharex=True)
+    above.scatter(q, pull, s=3, alpha=0.4, linewidths=0, color=_colours([cluster])[0])
+    above.set_ylabel("|∂L/∂z|")
+    _tidy(above, f"{name}, cluster {cluster}")
+    below.set(xlabel="q", xlim=(-0.03, 1.03), ylim=(0, 1))
+    below.set_yticks([])
+    _tidy(below)
+    if dataset.image_shape is not None:
+        _draw_images(below, dataset, q)
+    caption = (
+        f"Figure 3 of the paper on {name}: each point is a sample, q its soft assignment to the largest cluster before "
+        "the first update; below, samples that lie closest to their place on the axis."
+    )
+    figure.write(context, f"gradient-{Path(name).stem}", picture, caption)
+
+
+def _draw_images(ax: "Axes", dataset: Dataset, q: np.ndarray) -> None:
+    """Images of samples at evenly spaced places of the axis, as ink on paper."""
+    places = (np.arange(N_IMAGES) + 0.5) / N_IMAGES
+    rows = np.array([np.abs(q - place).argmin() for place in places])
+    images = _as_images(_dense_rows(dataset.x, rows)[None], dataset.image_shape)[0]
+    for place, image in zip(places, images, strict=True):
+        shown = ax.inset_axes((place - 0.4 / N_IMAGES, 0.02, 0.8 / N_IMAGES, 0.96), transform=ax.get_xaxis_transform())
+        shown.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
+        shown.axis("off")

@@ -1,0 +1,20 @@
+"""Figure 5: the ten samples of each cluster that belong to it most."""
+
+from pathlib import Path
+
+from experiments.paper import figure
+from experiments.paper.context import Context
+from experiments.pictures import draw_top_samples
+
+NAMES = ("mnist",)
+
+
+def run(context: Context) -> None:
+    """Writes a picture for each data set, of the first seed."""
+    for name in context.names or NAMES:
+        dataset = context.load(name)
+        found = context.run(context.settings(name, context.seeds[0]))
+        picture = draw_top_samples(dataset.x, found.q, image_shape=dataset.image_shape)
+        accuracy = 100 * found.result["final"]["acc"]
+        caption = f"Figure 5 of the paper on {name}: seed {context.seeds[0]} alone, ACC {accuracy:.1f} %."
+        figure.write(context, f"top-{Path(name).stem}", picture, caption)

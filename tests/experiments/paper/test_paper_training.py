@@ -1,0 +1,98 @@
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments.paper import autoencoders, embedding, highdim
+
+
+def rows(context, name):
+    with open(context.out / f"{name}.csv", newline="") as file:
+        return {(row["row"], row["column"]): row for row in csv.DictReader(file)}
+
+
+def check_picture(context, name):
+    assert (context.out / f"{name}.png").stat().st_size > 3000
+    assert (context.out / f"{name}.md").read_text().startswith(f"![{name}]")
+
+
+@pytest.fixture
+def one_seed(tiny):
+    return dataclasses.replace(tiny, seeds=(1,))
+
+
+def test_embedding_at_moments_of_the_trial(one_seed, monkeypatch):
+    seen = []
+    original = embedding.layouts
+    monkeypatch.setattr(embedding, "layouts", lambda z: seen.append(z) or original(z))
+    embedding.run(one_seed)
+    check_picture(one_seed, "embedding-digits")
+    settings = one_seed.settings("digits", 1)
+    trained, frozen = one_seed.run(settings), one_seed.run(dataclasses.replace(settings, train_encoder=False))
+    z = seen[0]
+    assert z.shape == (3, 150, 10)  # before the first update, and after two intervals
+    np.testing.assert_allclose(z[0], frozen.z, atol=1e-5)
+    np.testing.assert_allclose(z[-1], trained.z, atol=1e-5)
+    text = (one_seed.out / "embedding-digits.svg").read_text()
+    for step, phase in ((0, "autoencoder_kmeans"), (20, "final")):
+        assert f"step {step}: ACC {100 * trained.result[phase]['acc']:.1f} %" in text
+    monkeypatch.setattr(embedding.clustering, "fit", lambda *_, **__: pytest.fail("trained again"))
+    embedding.run(one_seed)
+
+
+def test_layouts_of_equal_embeddings_are_equal():
+    z = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    first, second, other = embedding.layouts(np.stack([z, z, z[::-1]]))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_autoencoders(one_seed):
+    autoencoders.run(one_seed)
+    for name in ("bottleneck-digits", "denoising-digits", "pretraining-digits"):
+        check_picture(one_seed, name)
+    found = rows(one_seed, "pretraining-digits-values")
+    assert list(dict.fromkeys(row for row, _ in found)) == ["joint", "layer-wise, then joint"]
+    joint = one_seed.run(one_seed.settings("digits", 1, **autoencoders.JOINT))
+    loss = [float(row["loss"]) for row in joint.history if row["phase"] == "fine-tuning"][-1]
+    assert found["joint", "reconstruction loss"]["text"] == f"{loss:.4g}"
+    assert float(found["joint", "DEC"]["seed 1"]) == pytest.approx(100 * joint.result["final"]["acc"])
+    assert found["layer-wise, then joint", "DEC"]["seed 1"] != ""
+
+
+def test_samples_that_are_no_images_are_not_drawn(one_seed, monkeypatch):
+    dataset = dataclasses.replace(one_seed.load("digits"), image_shape=None)
+    monkeypatch.setattr(type(one_seed), "load", lambda *_, **__: dataset)
+    autoencoders.run(one_seed)
+    assert "no images" in one_seed.console.file.getvalue()
+    assert not (one_seed.out / "bottleneck-digits.png").exists()
+    check_picture(one_seed, "pretraining-digits")
+
+
+def test_made_data_are_clusters_and_noise():
+    dataset = highdim.made_data(500, 40, seed=0)
+    assert dataset.x.shape == (500, 40)
+    means = np.stack([dataset.x[dataset.y == label].mean(axis=0) for label in range(10)])
+    assert np.ptp(means[:, :10], axis=0).min() > 1.5
+    assert np.ptp(means[:, 10:], axis=0).max() < 1.2
+    np.testing.assert_array_equal(dataset.x, highdim.made_data(500, 40, seed=0).x)
+
+
+def test_distances_concentrate():
+    low, high = (highdim.contrast(highdim.made_data(300, d, seed=0).x) for d in (10, 1000))
+    assert low > 3 * high > 0
+    assert highdim.contrast(np.array([[0.0], [1.0], [3.0]])) == pytest.approx((2 / 1 + 1 / 1 + 1 / 2) / 3)
+
+
+def test_irrelevant_features(one_seed, monkeypatch):
+    monkeypatch.setattr(highdim, "DIMENSIONS", (10, 20))
+    monkeypatch.setattr(highdim, "N_SAMPLES", {"laptop": 150})
+    monkeypatch.setattr(
+        highdim, "CHANGES", highdim.CHANGES | {"hidden": (16,), "fine_tuning_steps": 40, "max_steps": 20}
+    )
+    highdim.run(one_seed)
+    check_picture(one_seed, "highdim")
+    found = rows(one_seed, "highdim-values")
+    assert float(found["d = 10", "k-means"]["seed 1"]) > 60
+    assert float(found["d = 20", "contrast"]["text"]) < float(found["d = 10", "contrast"]["text"])
