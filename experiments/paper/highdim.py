@@ -61,8 +61,8 @@ def run(context: Context) -> None:
     }
     caption = (
         f"{N_SAMPLES[context.scale]:,} samples of {N_CLUSTERS} Gaussian clusters in {N_RELEVANT} features; all others "
-        "are noise of the same variance as a cluster. ACC in per cent, mean ± standard deviation over the seeds; seconds "
-        "are those of k-means with all restarts; contrast is (farthest − nearest)/nearest distance."
+        "are noise of the same variance as a cluster. ACC in per cent, mean ± standard deviation over the seeds; "
+        "seconds are those of k-means with all restarts; contrast is (farthest − nearest)/nearest distance."
     )
     columns = (*LABELS, "seconds", "contrast")
     table.write(context, "highdim-values", table.Table("Irrelevant features", columns, cells, caption))
