@@ -13,7 +13,7 @@ from dec_jax.losses import kl_divergence, log_soft_assignment
 from experiments import plan, trial
 from experiments.paper import figure
 from experiments.paper.context import Context
-from experiments.pictures import _as_images, _colours, _dense_rows, _tidy
+from experiments.pictures import GREY, _as_images, _dense_rows, _tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def run(context: Context) -> None:
         cluster = int(np.bincount(state.labels).argmax())
         q = np.asarray(jnp.exp(log_soft_assignment(z, state.centroids, settings.alpha)))[:, cluster]
         pull = magnitudes(z, state.centroids, state.target, settings.alpha)
-        _draw(context, name, q, pull, cluster)
+        _draw(context, name, q, pull, np.asarray(state.labels) == cluster)
 
 
 def magnitudes(z: jax.Array, centroids: jax.Array, p: jax.Array, alpha: float = 1.0) -> np.ndarray:
@@ -60,31 +60,36 @@ def magnitudes(z: jax.Array, centroids: jax.Array, p: jax.Array, alpha: float = 
     return np.asarray(jnp.linalg.norm(jax.grad(loss)(z), axis=1))
 
 
-def _draw(context: Context, name: str, q: np.ndarray, pull: np.ndarray, cluster: int) -> None:
+def _draw(context: Context, name: str, q: np.ndarray, pull: np.ndarray, own: np.ndarray) -> None:
     dataset = context.load(name)
     picture = figure.new(7, 4.6)
     above, below = picture.subplots(2, 1, height_ratios=(5, 1), sharex=True)
-    above.scatter(q, pull, s=3, alpha=0.4, linewidths=0, color=_colours([cluster])[0])
+    above.scatter(q[~own], pull[~own], s=2, linewidths=0, color=GREY, label="samples of other clusters")
+    above.scatter(q[own], pull[own], s=4, linewidths=0, label="samples of the cluster")
     above.set_ylabel("|∂L/∂z|")
-    _tidy(above, f"{name}, cluster {cluster}")
-    below.set(xlabel="q", xlim=(-0.03, 1.03), ylim=(0, 1))
+    above.legend(frameon=False, fontsize=8, markerscale=3)
+    _tidy(above, f"{name}, largest cluster")
+    below.set(xlabel="q", xlim=(0, 1.05 * q.max()), ylim=(0, 1))
     below.set_yticks([])
     _tidy(below)
     if dataset.image_shape is not None:
-        _draw_images(below, dataset, q)
+        _draw_images(below, dataset, q, np.flatnonzero(own))
     caption = (
         f"Figure 3 of the paper on {name}: each point is a sample, q its soft assignment to the largest cluster before "
-        "the first update; below, samples that lie closest to their place on the axis."
+        f"the first update, seed {context.seeds[0]}; below, samples of the cluster at their place on the axis."
     )
     figure.write(context, f"gradient-{Path(name).stem}", picture, caption)
 
 
-def _draw_images(ax: "Axes", dataset: Dataset, q: np.ndarray) -> None:
-    """Images of samples at evenly spaced places of the axis, as ink on paper."""
-    places = (np.arange(N_IMAGES) + 0.5) / N_IMAGES
-    rows = np.array([np.abs(q - place).argmin() for place in places])
+def _draw_images(ax: "Axes", dataset: Dataset, q: np.ndarray, own: np.ndarray) -> None:
+    """Images of the cluster's samples that lie closest to evenly spaced places of the axis, as ink on paper."""
+    width = ax.get_xlim()[1] / N_IMAGES
+    places = (np.arange(N_IMAGES) + 0.5) * width
+    places = places[places > q[own].min()]
+    rows = np.array([own[np.abs(q[own] - place).argmin()] for place in places])
     images = _as_images(_dense_rows(dataset.x, rows)[None], dataset.image_shape)[0]
     for place, image in zip(places, images, strict=True):
-        shown = ax.inset_axes((place - 0.4 / N_IMAGES, 0.02, 0.8 / N_IMAGES, 0.96), transform=ax.get_xaxis_transform())
+        bounds = (place - 0.45 * width, 0.02, 0.9 * width, 0.96)
+        shown = ax.inset_axes(bounds, transform=ax.get_xaxis_transform())
         shown.imshow(image, cmap="gray_r" if image.ndim == 2 else None)
         shown.axis("off")

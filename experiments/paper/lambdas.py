@@ -75,7 +75,8 @@ def _write(context: Context, name: str, curves: dict[str, Curve]) -> None:
             parameter = PARAMETERS.get(label, "λ")
             rows[f"{label}, {parameter} = {value:g}"] = (Cell(tuple(curve.acc[i])), Cell(tuple(curve.nmi[i])), loss)
     caption = (
-        "ACC and NMI in per cent, mean ± standard deviation over the seeds; the loss is KL(P‖Q) of the last interval."
+        "ACC and NMI in per cent, mean ± standard deviation over the seeds; the loss is KL(P‖Q) of the last "
+        "interval. P stays the first one where λ is more than the steps that were done."
     )
     table.write(context, f"{stem}-values", table.Table(f"Parameters on {name}", ("ACC", "NMI", "loss"), rows, caption))
     picture = figure.new(11, 3.4)
