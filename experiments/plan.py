@@ -19,12 +19,12 @@ from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import Renewal
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.corruption import Corruption
-from dec_jax.data import Dataset, default_rule
+from dec_jax.data import UNLABELLED_NAMES, Dataset, default_rule
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES, log_target_distribution
 from dec_jax.objectives import Objective, StepInputs
 from dec_jax.pretraining import Stage
 from dec_jax.resets import ReseedEmpty, SoftResets
-from dec_jax.validation import check_integer
+from dec_jax.validation import check_choice, check_integer
 from experiments.settings import Settings
 
 WEIGHTS = ("gamma", "distance_weight", "size_balance")  # settings that are weights of an objective's terms
@@ -48,6 +48,8 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
         update_interval=settings.update_interval or clustering.default_update_interval(n, batch_size),
         scaling=default_rule(data) if settings.scaling == "auto" else settings.scaling,
     )
+    if settings.unlabelled:
+        check_choice("data set with unlabelled samples", settings.data, UNLABELLED_NAMES)
     _check_steps(resolved)
     _check_cross_entropy(resolved)
     network(resolved, data.x.shape[1])

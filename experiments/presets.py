@@ -3,6 +3,8 @@
 from types import MappingProxyType
 from typing import Any
 
+from dec_jax.validation import check_choice
+
 # Weights that start larger than N(0, 0.01²) need no layer-wise pretraining: the whole stack is trained at once.
 _JOINT = {
     "loss": "half_squared",
@@ -40,6 +42,27 @@ PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
         "paper": {},
     }
 )
+
+# Objectives that keep the decoder hold the embedding back: SGD at DEC's rate has hardly begun when DEC is done.
+_DECODER_KEPT = {"cluster_optimizer": "adam", "cluster_learning_rate": 0.001}
+_BY_OBJECTIVE = {
+    **{("demo", objective): _DECODER_KEPT for objective in ("idec", "dcn", "dkm")},
+    **{("fast", objective): _DECODER_KEPT | {"max_steps": 8000} for objective in ("idec", "dcn", "dkm")},
+}
+
+
+def changes_of(preset: str, objective: str) -> dict[str, Any]:
+    """What a preset changes from the paper's settings where clustering minimises an objective.
+
+    Args:
+        preset: one of PRESETS.
+        objective: as in `Settings`; one of the user's own has the preset's settings as they are.
+
+    Raises:
+        ValueError: the preset is unknown.
+    """
+    return PRESETS[check_choice("preset", preset, PRESETS)] | _BY_OBJECTIVE.get((preset, objective), {})
+
 
 # How many clusters a named data set is divided into by those who made it; a file of the user's own needs --n-clusters.
 N_CLUSTERS = MappingProxyType(

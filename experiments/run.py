@@ -17,7 +17,7 @@ from dec_jax.samples import usable_batch_size
 from dec_jax.validation import check_choice
 from experiments import plan, report, trial
 from experiments.journal import Journal
-from experiments.presets import N_CLUSTERS, PRESETS
+from experiments.presets import N_CLUSTERS, PRESETS, changes_of
 from experiments.profiler import Profiler
 from experiments.progress import PhaseProgress
 from experiments.settings import AUGMENTATIONS, HELP, OBJECTIVES, Settings, parse
@@ -72,7 +72,7 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     Raises:
         TypeError, ValueError: a name is unknown, or a value is none that is accepted.
     """
-    preset = PRESETS[check_choice("preset", arguments.preset, PRESETS)]
+    preset = changes_of(arguments.preset, arguments.objective or Settings.objective)
     values = preset | parse(_augmentations(arguments.augment)) | parse(arguments.set)
     for name in ("n_clusters", "bottleneck", "objective"):
         if getattr(arguments, name) is not None:
@@ -134,13 +134,15 @@ def run(arguments: argparse.Namespace) -> None:
     resolved = plan.resolve(settings, dataset)
     scaling = data.fit_scaling(resolved.scaling, dataset.x)
     samples = data.apply_scaling(scaling, dataset.x)
+    unlabelled = trial.load_unlabelled(resolved, scaling, arguments.data_dir)
     identity = vars(resolved) | {"samples": trial.fingerprint(dataset)}
     with naming(out):
         _make_writable(out, dataset)
         journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
         usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
         with PhaseProgress() as progress, profiler:
-            finished = trial.run(trial.Trial(resolved, dataset, scaling, samples, journal, progress, profiler))
+            begun = trial.Trial(resolved, dataset, scaling, samples, journal, progress, profiler, unlabelled=unlabelled)
+            finished = trial.run(begun)
         result = report.summarize(finished)
         report.write(out, finished, result)
     journal.remove()

@@ -38,6 +38,7 @@ class Settings:
 
     loss: str = "half_mse"
     batch_size: int = 256
+    unlabelled: bool = False
     layer_wise_steps: int = 50_000
     dropout: float = 0.2
     input_dropout: float | None = None
@@ -113,6 +114,7 @@ HELP = {
     "weight_init": f"initial weights: {', '.join(INITIALIZERS)} (normal is N(0, 0.01²))",
     "loss": f"of the reconstruction: {', '.join(RECONSTRUCTION_LOSSES)}",
     "batch_size": "samples in a batch; n where there are fewer",
+    "unlabelled": "true pretrains on the unlabelled samples too that come with a data set (stl10-hog)",
     "layer_wise_steps": "steps of denoising pretraining a layer; 0 leaves it out",
     "dropout": "rate in layer-wise pretraining",
     "input_dropout": "rate on the raw input; none for the same as dropout (the release has 0)",

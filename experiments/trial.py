@@ -1,6 +1,7 @@
 """One trial: settings and data in; a trained model with its assignments, history and figures out."""
 
 import hashlib
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.cluster import KMeans
 
-from dec_jax import autoencoder, clustering, metrics, pretraining
+from dec_jax import autoencoder, clustering, data, metrics, pretraining
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.data import Dataset, Scaling
@@ -54,6 +55,7 @@ class Trial:
         progress: where it is shown.
         profiler: traces a part of each phase.
         cache: pretrained parameters that trials share; None for no such thing.
+        unlabelled: (u, d) scaled samples that are pretrained on too, and not clustered; None for no such thing.
         reconstructions: ten samples and their reconstructions after pretraining, each (10, d).
         trained: the trained model.
         z: (n, m) embedding.
@@ -73,6 +75,7 @@ class Trial:
     progress: PhaseProgress
     profiler: Profiler = field(default_factory=Profiler)
     cache: PretrainingCache | None = None
+    unlabelled: np.ndarray | None = None
     reconstructions: tuple[np.ndarray, np.ndarray] = field(init=False)
     trained: TrainedModel = field(init=False)
     z: np.ndarray = field(init=False)
@@ -82,6 +85,17 @@ class Trial:
     seconds: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     stop_reason: str = ""
+
+
+def load_unlabelled(
+    settings: Settings, scaling: Scaling, data_dir: str | os.PathLike[str] | None = None
+) -> np.ndarray | None:
+    """The scaled samples that these settings pretrain on besides those that are clustered, (u, d) float32; or None.
+
+    Raises:
+        FileNotFoundError, ImportError, OSError, ValueError: as `dec_jax.data.load_unlabelled`.
+    """
+    return data.apply_scaling(scaling, data.load_unlabelled(settings.data, data_dir)) if settings.unlabelled else None
 
 
 def keys_of(seed: int) -> Keys:
@@ -171,6 +185,8 @@ def pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Params
 
 
 def _pretrain(trial: Trial, model: Autoencoder, keys: Keys, x: Samples) -> Params:
+    if trial.unlabelled is not None:
+        x = jnp.concatenate([x, trial.unlabelled])
     stages = plan.stages(trial.settings, model)
     params = autoencoder.init(keys.params, model, x.shape[1])
     state, saved = _resume_pretraining(trial.journal, stages, params)

@@ -31,13 +31,16 @@ DENOISING = PIXELS | {"noise": NOISE}
 
 def run(context: Context) -> None:
     """Writes two pictures, a table and its curves for each data set."""
-    for name in context.names or NAMES:
-        if context.load(name).image_shape is None:
-            context.console.print(f"{name}: no images, so reconstructions are not drawn", soft_wrap=True)
-        else:
-            _draw_bottleneck(context, name)
-            _draw_denoising(context, name)
-        _compare_pretraining(context, name)
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    if context.load(name).image_shape is None:
+        context.console.print(f"{name}: no images, so reconstructions are not drawn", soft_wrap=True)
+    else:
+        _draw_bottleneck(context, name)
+        _draw_denoising(context, name)
+    _compare_pretraining(context, name)
 
 
 def _draw_bottleneck(context: Context, name: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dec_jax.data.atomic import atomic_write
-from experiments import sweep
+from experiments import sweep, trial
 from experiments.paper import figure, published, table
-from experiments.paper.context import LAPTOP, SCALES, Context
+from experiments.paper.context import LAPTOP, SCALES, Context, digest
 from experiments.paper.table import Cell
 from experiments.pictures import GREY, _tidy
 from experiments.sweeping import table as sweep_table
@@ -27,37 +27,44 @@ CRITERIA = ("generalisability", "silhouette")
 
 def run(context: Context) -> None:
     """Writes a table and a picture for each data set."""
-    for name in context.names or NAMES:
-        frame = _sweep(context, name)
-        suggested = {criterion: suggest_n_clusters(frame, criterion).n_clusters for criterion in CRITERIA}
-        _write_table(context, name, frame, suggested)
-        _draw(context, name, frame, suggested["generalisability"])
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    frame = _sweep(context, name)
+    suggested = {criterion: suggest_n_clusters(frame, criterion).n_clusters for criterion in CRITERIA}
+    _write_table(context, name, frame, suggested)
+    _draw(context, name, frame, suggested["generalisability"])
 
 
 def _sweep(context: Context, name: str) -> "DataFrame":
     """The table of the sweep, which goes on where it stopped, and is read back where it is finished."""
-    out = context.work / f"clusters-{Path(name).stem}"
+    what = _words(context)
+    out = context.work / "sweeps" / digest([what, trial.fingerprint(context.load(name))])
     if not (out / sweep_table.FILES[0]).exists():
-        sweep.run(sweep.parser().parse_args(_words(context, name, out)))
+        sweep.run(sweep.parser().parse_args([*what, *_files(context, name, out)]))
     return sweep_table.read(out)
 
 
-def _words(context: Context, name: str, out: Path) -> list[str]:
-    """The command of the sweep; the samples go there by a file, because they may be a part of the data set."""
-    dataset = context.load(name)
-    samples = context.work / f"{Path(name).stem}-{context.scale}"
-    context.work.mkdir(parents=True, exist_ok=True)
-    for end, values in (("x", context.scaled(name)), ("y", dataset.y)):
-        with atomic_write(f"{samples}-{end}.npy") as file:
+def _files(context: Context, name: str, folder: Path) -> list[str]:
+    """The sweep's options that name files; the samples go there by one, because they may be a part of the data set."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for end, values in (("x", context.scaled(name)), ("y", context.load(name).y)):
+        with atomic_write(f"{folder}-{end}.npy") as file:
             np.save(file, values.toarray() if hasattr(values, "toarray") else values)
+    samples = ("--data", f"{folder}-x.npy", "--labels", f"{folder}-y.npy")
+    return [*samples, "--out", str(folder), "--cache", str(context.work / "pretraining")]
+
+
+def _words(context: Context) -> list[str]:
+    """All its other options."""
     changes = {"scaling": "none"} | (LAPTOP if context.scale == "laptop" else {})
     settings = [
         f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in changes.items()
     ]
     return [
-        *("--data", f"{samples}-x.npy", "--labels", f"{samples}-y.npy", "--preset", SCALES[context.scale]),
-        *("--n-clusters", f"{N_CLUSTERS.start}:{N_CLUSTERS.stop}", "--seeds", str(len(context.seeds))),
-        *("--out", str(out), "--cache", str(context.work / "pretraining"), "--set", *settings),
+        *("--preset", SCALES[context.scale], "--n-clusters", f"{N_CLUSTERS.start}:{N_CLUSTERS.stop}"),
+        *("--seeds", ",".join(f"{seed}:{seed + 1}" for seed in context.seeds), "--set", *settings),
     ]
 
 
@@ -65,7 +72,7 @@ def _write_table(context: Context, name: str, frame: "DataFrame", suggested: dic
     rows = {}
     for k, group in frame.groupby("n_clusters"):
         nmi, acc = (Cell(tuple(100 * group.sort_values("seed")[score])) for score in ("nmi", "acc"))
-        spread = [f"{group[score].mean():.3f} ± {group[score].std():.3f}" for score in CRITERIA]
+        spread = [table.plus_minus(group[score].tolist(), digits=3) for score in CRITERIA]
         rows[f"k = {k}"] = (nmi, acc, *spread)
     theirs = f" The paper reads {published.N_CLUSTERS_OF_MNIST} off its own curve." if name == "mnist" else ""
     said = ", ".join(f"{criterion} suggests {k or table.UNKNOWN}" for criterion, k in suggested.items())

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,25 @@ class Context:
     def _labels(self, name: str) -> str | None:
         return None if name in data.NAMES else self.labels
 
+    def each(self, names: Sequence[str], make: Callable[["Context", str], None]) -> None:
+        """Makes something of each data set asked for; one that cannot be had does not stop the others.
+
+        Args:
+            names: of the data sets where none is asked for.
+            make: called with the context and a name.
+
+        Raises:
+            Unavailable: after all others, for those that could not be had.
+        """
+        missing = []
+        for name in self.names or names:
+            try:
+                make(self, name)
+            except Unavailable as error:
+                missing.append(str(error))
+        if missing:
+            raise Unavailable("; ".join(missing))
+
     def scaled(self, name: str) -> np.ndarray | scipy.sparse.csr_array:
         """The samples as networks and baselines see them, (n, d) float32."""
         x = self.load(name).x
@@ -141,6 +160,8 @@ class Context:
         """
         interval = RELEASED_INTERVALS.get(name)
         values = PRESETS[SCALES[self.scale]] | (LAPTOP if self.scale == "laptop" else {"update_interval": interval})
+        if self.scale == "full":
+            values = values | {"unlabelled": name in data.UNLABELLED_NAMES}
         values = values | {"n_clusters": N_CLUSTERS.get(name, self.n_clusters)} | changes
         named = {"data": name, "labels": self._labels(name), "preset": SCALES[self.scale], "seed": seed}
         return plan.resolve(Settings(**named, **values), self.load(name) if dataset is None else dataset)
@@ -189,19 +210,20 @@ class Context:
     def folder_of(self, settings: Settings, dataset: Dataset) -> Path:
         """Where the trial of these settings, which `settings` returned for the data set, is kept."""
         identity = vars(settings) | {"samples": trial.fingerprint(dataset)}
-        return self.work / "trials" / _digest(identity)
+        return self.work / "trials" / digest(identity)
 
     def _shared_kmeans(self, settings: Settings, samples: str) -> Journal:
         """Where k-means on the input is kept: trials that differ in their networks alone have it in common."""
         names = ("seed", "scaling", "n_clusters", "kmeans_restarts")
         identity = {name: getattr(settings, name) for name in names} | {"samples": samples}
-        return Journal(self.work / "kmeans" / _digest(identity), identity)
+        return Journal(self.work / "kmeans" / digest(identity), identity)
 
     def _trial(self, settings: Settings, dataset: Dataset, journal: Journal, progress: PhaseProgress) -> Trial:
         scaling = data.fit_scaling(settings.scaling, dataset.x)
         samples = data.apply_scaling(scaling, dataset.x)
         cache = PretrainingCache(self.work / "pretraining")
-        return Trial(settings, dataset, scaling, samples, journal, progress, cache=cache)
+        unlabelled = trial.load_unlabelled(settings, scaling, self.data_dir)
+        return Trial(settings, dataset, scaling, samples, journal, progress, cache=cache, unlabelled=unlabelled)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
         """What `compute` returns, as JSON has it: computed once, and read from a file after that.
@@ -210,7 +232,7 @@ class Context:
             key: names everything that the value depends on.
             compute: called where the value is not known yet.
         """
-        path = self.work / "cells" / f"{_digest(key)}.json"
+        path = self.work / "cells" / f"{digest(key)}.json"
         if path.exists():
             return json.loads(path.read_text())["value"]
         value = compute()
@@ -231,7 +253,8 @@ class Context:
         return f"{scale}; seeds {seeds}; commit {report.git_commit()}; {device}, jax {jax.__version__}"
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """SHA-256 of what JSON can hold, by which work is found again."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

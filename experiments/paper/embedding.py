@@ -41,19 +41,22 @@ class Moments(NamedTuple):
 
 def run(context: Context) -> None:
     """Writes a picture for each data set, of the first seed."""
-    for name in context.names or NAMES:
-        moments = _kept_moments(context, context.settings(name, context.seeds[0]))
-        plane = layouts(moments.z)
-        picture = figure.new(9, 6.2)
-        for ax, z, step, acc in zip(picture.subplots(2, 3).ravel(), plane, moments.steps, moments.acc, strict=False):
-            ax.scatter(*z.T, s=3, color=_colours(moments.classes), linewidths=0)
-            ax.set(xticks=[], yticks=[])
-            _tidy(ax, f"step {step:,}: ACC {100 * acc:.1f} %")
-        caption = (
-            f"Figure 4 of the paper on {name}: t-SNE of {len(moments.classes):,} samples' embeddings, from the same "
-            f"start each time; colours are classes. Seed {context.seeds[0]} alone."
-        )
-        figure.write(context, f"embedding-{Path(name).stem}", picture, caption)
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    moments = _kept_moments(context, context.settings(name, context.seeds[0]))
+    plane = layouts(moments.z)
+    picture = figure.new(9, 6.2)
+    for ax, z, step, acc in zip(picture.subplots(2, 3).ravel(), plane, moments.steps, moments.acc, strict=False):
+        ax.scatter(*z.T, s=3, color=_colours(moments.classes), linewidths=0)
+        ax.set(xticks=[], yticks=[])
+        _tidy(ax, f"step {step:,}: ACC {100 * acc:.1f} %")
+    caption = (
+        f"Figure 4 of the paper on {name}: t-SNE of {len(moments.classes):,} samples' embeddings, from the same "
+        f"start each time; colours are classes. Seed {context.seeds[0]} alone."
+    )
+    figure.write(context, f"embedding-{Path(name).stem}", picture, caption)
 
 
 def layouts(z: np.ndarray) -> np.ndarray:

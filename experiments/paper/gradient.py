@@ -24,24 +24,27 @@ N_IMAGES = 10
 
 def run(context: Context) -> None:
     """Writes a picture for each data set, of the first seed."""
-    for name in context.names or NAMES:
-        settings = context.settings(name, context.seeds[0])
-        model, params, x = context.pretrained(settings)
-        key = trial.keys_of(settings.seed).kmeans
-        state = clustering.init(
-            key,
-            model,
-            params,
-            x,
-            settings.n_clusters,
-            n_restarts=settings.kmeans_restarts,
-            assignment=plan.assignment(settings),
-        )
-        z = clustering.embed(model, state.params, x)
-        cluster = int(np.bincount(state.labels).argmax())
-        q = np.asarray(jnp.exp(log_soft_assignment(z, state.centroids, settings.alpha)))[:, cluster]
-        pull = magnitudes(z, state.centroids, state.target, settings.alpha)
-        _draw(context, name, q, pull, np.asarray(state.labels) == cluster)
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    settings = context.settings(name, context.seeds[0])
+    model, params, x = context.pretrained(settings)
+    key = trial.keys_of(settings.seed).kmeans
+    state = clustering.init(
+        key,
+        model,
+        params,
+        x,
+        settings.n_clusters,
+        n_restarts=settings.kmeans_restarts,
+        assignment=plan.assignment(settings),
+    )
+    z = clustering.embed(model, state.params, x)
+    cluster = int(np.bincount(state.labels).argmax())
+    q = np.asarray(jnp.exp(log_soft_assignment(z, state.centroids, settings.alpha)))[:, cluster]
+    pull = magnitudes(z, state.centroids, state.target, settings.alpha)
+    _draw(context, name, q, pull, np.asarray(state.labels) == cluster)
 
 
 def magnitudes(z: jax.Array, centroids: jax.Array, p: jax.Array, alpha: float = 1.0) -> np.ndarray:

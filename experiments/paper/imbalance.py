@@ -19,20 +19,23 @@ PHASES = {"k-means": "kmeans", "AE + k-means": "autoencoder_kmeans", "DEC": "fin
 
 def run(context: Context) -> None:
     """Writes a table for each data set."""
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    runs = {rate: [_run(context, name, rate, seed) for seed in context.seeds] for rate in RATES}
+    rows = {}
+    for method, phase in PHASES.items():
+        theirs = published.IMBALANCE[method] if name == "mnist" else {}
+        values = {rate: tuple(100 * result[phase]["acc"] for result in runs[rate]) for rate in RATES}
+        rows[method] = tuple(Cell(values[rate], theirs.get(rate)) for rate in RATES)
     caption = (
         "ACC in per cent, mean ± standard deviation over the seeds. Class 0 is kept with rate r_min, the last class "
         "with rate 1, the others linearly between; each seed draws its own samples."
     )
-    for name in context.names or NAMES:
-        runs = {rate: [_run(context, name, rate, seed) for seed in context.seeds] for rate in RATES}
-        rows = {}
-        for method, phase in PHASES.items():
-            theirs = published.IMBALANCE[method] if name == "mnist" else {}
-            values = {rate: tuple(100 * result[phase]["acc"] for result in runs[rate]) for rate in RATES}
-            rows[method] = tuple(Cell(values[rate], theirs.get(rate)) for rate in RATES)
-        columns = tuple(f"r_min {rate}" for rate in RATES)
-        stem = f"imbalance-{Path(name).stem}"
-        table.write(context, stem, table.Table(f"Imbalanced {name}", columns, rows, caption))
+    columns = tuple(f"r_min {rate}" for rate in RATES)
+    stem = f"imbalance-{Path(name).stem}"
+    table.write(context, stem, table.Table(f"Imbalanced {name}", columns, rows, caption))
 
 
 def _run(context: Context, name: str, rate: float, seed: int) -> dict[str, Any]:

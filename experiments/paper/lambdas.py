@@ -36,18 +36,17 @@ class Curve(NamedTuple):
 
 def run(context: Context) -> None:
     """Writes a table and a picture for each data set."""
-    for name in context.names or NAMES:
-        _write(context, name, {"DEC": _dec(context, name)} | _baselines(context, name))
+    context.each(NAMES, lambda context, name: _write(context, name, _dec(context, name) | _baselines(context, name)))
 
 
-def _dec(context: Context, name: str) -> Curve:
+def _dec(context: Context, name: str) -> dict[str, Curve]:
     rows = [
         [context.run(context.settings(name, seed, update_interval=value)) for seed in context.seeds]
         for value in INTERVALS
     ]
     acc, nmi = ([[100 * run.result["final"][score] for run in runs] for runs in rows] for score in ("acc", "nmi"))
     loss = [[float(run.history[-1]["loss"]) for run in runs] for runs in rows]
-    return Curve(list(INTERVALS), acc, nmi, loss)
+    return {"DEC": Curve(list(INTERVALS), acc, nmi, loss)}
 
 
 def _baselines(context: Context, name: str) -> dict[str, Curve]:

@@ -29,7 +29,7 @@ class Cell:
 
     def __str__(self) -> str:
         published = "" if self.published is None else f" (published {self.published:g})"
-        return _plus_minus(self.values) + published
+        return plus_minus(self.values) + published
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ def write(context: Context, name: str, table: Table) -> None:
         file.write(f"# {table.title}\n\n{_markdown(table)}\n\n{caption}\n")
 
 
-def _plus_minus(values: Sequence[float]) -> str:
+def plus_minus(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and standard deviation of values as text, the mean alone of one value, a dash of none."""
     if not values:
         return UNKNOWN
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def _notes(table: Table) -> list[str]:

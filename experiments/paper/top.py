@@ -11,10 +11,13 @@ NAMES = ("mnist",)
 
 def run(context: Context) -> None:
     """Writes a picture for each data set, of the first seed."""
-    for name in context.names or NAMES:
-        dataset = context.load(name)
-        found = context.run(context.settings(name, context.seeds[0]))
-        picture = draw_top_samples(dataset.x, found.q, image_shape=dataset.image_shape)
-        accuracy = 100 * found.result["final"]["acc"]
-        caption = f"Figure 5 of the paper on {name}: seed {context.seeds[0]} alone, ACC {accuracy:.1f} %."
-        figure.write(context, f"top-{Path(name).stem}", picture, caption)
+    context.each(NAMES, _make)
+
+
+def _make(context: Context, name: str) -> None:
+    dataset = context.load(name)
+    found = context.run(context.settings(name, context.seeds[0]))
+    picture = draw_top_samples(dataset.x, found.q, image_shape=dataset.image_shape)
+    accuracy = 100 * found.result["final"]["acc"]
+    caption = f"Figure 5 of the paper on {name}: seed {context.seeds[0]} alone, ACC {accuracy:.1f} %."
+    figure.write(context, f"top-{Path(name).stem}", picture, caption)

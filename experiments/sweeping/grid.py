@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 
 from dec_jax import data
 from dec_jax.validation import check_choice, check_integer
-from experiments.presets import N_CLUSTERS, PRESETS
+from experiments.presets import N_CLUSTERS, PRESETS, changes_of
 from experiments.settings import HELP, Settings, parse_value
 
 # A mistyped range is refused before it fills the memory.
@@ -82,7 +82,8 @@ class Grid:
     def identity(self) -> dict[str, Any]:
         """What makes two sweeps the same one, as JSON has it: data, values in their order, what the presets hold."""
         axes = {name: [_as_json(value) for value in values] for name, values in self.axes.items()}
-        presets = {preset: vars(Settings(**PRESETS[preset])) for preset in self.axes["preset"]}
+        named = product(self.axes["preset"], self.axes.get("objective", (Settings.objective,)))
+        presets = {", ".join(names): vars(Settings(**changes_of(*names))) for names in named}
         bases = {preset: {name: _as_json(value) for name, value in base.items()} for preset, base in presets.items()}
         return {**self.fixed, **axes, "presets": bases}
 
@@ -91,7 +92,7 @@ class Grid:
         trials: dict[tuple[Any, ...], Settings] = {}
         for combination in product(*self.axes.values()):
             values = dict(zip(self.axes, combination, strict=True))
-            preset = PRESETS[check_choice("preset", values["preset"], PRESETS)]
+            preset = changes_of(values["preset"], values.get("objective", Settings.objective))
             settings = Settings(**{**self.fixed, **preset, **values})
             trials.setdefault(tuple(value for name, value in vars(settings).items() if name != "preset"), settings)
         return tuple(trials.values())

@@ -30,6 +30,7 @@ PRETRAINING_FIELDS = (
     "weight_init",
     "loss",
     "batch_size",
+    "unlabelled",
     "layer_wise_steps",
     "dropout",
     "input_dropout",

@@ -111,6 +111,7 @@ def clustering_template(settings: Settings, n_clusters: int, bottleneck: int) ->
 
 _ONLY_PRETRAINING = (
     "loss",
+    "unlabelled",
     "layer_wise_steps",
     "dropout",
     "input_dropout",

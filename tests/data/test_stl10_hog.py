@@ -7,9 +7,10 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import DatasetBuilder
 
-from dec_jax import to_device
+from dec_jax import pretraining, to_device
 from dec_jax.data import apply_scaling, default_rule, fit_scaling, load, load_unlabelled, prepared, stl10_hog
 from dec_jax.data.stl10_hog import hog_features
+from experiments import report, run
 
 from .conftest import FEATURES, serialize
 
@@ -242,3 +243,28 @@ def test_damaged_files(tmp_path):
     shard.write_bytes(shard.read_bytes()[:70_000])
     with pytest.raises(ValueError, match=r"stl10 in .* cannot be read.*array_record"):
         load("stl10-hog", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("unlabelled", "n"), [("true", 16), ("false", 13)])
+def test_unlabelled_pictures_are_pretrained_on_and_not_clustered(tmp_path, monkeypatch, unlabelled, n):
+    write_stl10(tmp_path)
+    shapes = []
+    pretrain = pretraining.pretrain
+
+    def watched(key, stages, state, x, **options):
+        shapes.append(x.shape)
+        return pretrain(key, stages, state, x, **options)
+
+    monkeypatch.setattr(pretraining, "pretrain", watched)
+    monkeypatch.setattr(report, "_draw", lambda *_, **__: None)
+    words = ["--data", "stl10-hog", "--data-dir", str(tmp_path), "--n-clusters", "2", "--out", str(tmp_path / "out")]
+    sizes = ["hidden=4", "bottleneck=2", "fine_tuning_steps=5", "max_steps=5", "batch_size=8"]
+    assert run.main([*words, "--set", f"unlabelled={unlabelled}", *sizes]) == 0
+    assert shapes == [(n, 1428)]
+    with np.load(tmp_path / "out" / "assignments.npz") as file:
+        assert file["q"].shape == (13, 2)
+
+
+def test_data_without_unlabelled_samples(tmp_path, capsys):
+    assert run.main(["--data", "digits", "--set", "unlabelled=true", "--out", str(tmp_path / "out")]) == 2
+    assert "unknown data set with unlabelled samples 'digits'" in capsys.readouterr().err

@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from experiments.presets import N_CLUSTERS, PRESETS
+from experiments.presets import N_CLUSTERS, PRESETS, changes_of
 from experiments.settings import CHECKS, HELP, OBJECTIVES, Settings, parse
 
 
@@ -194,6 +194,7 @@ def test_every_setting_is_an_option_or_explained_and_checked():
         "objective",
         "objective_parameters",
         "reseed_empty",
+        "unlabelled",
     }
 
 
@@ -213,3 +214,21 @@ def test_paper_preset_is_the_recipe():
 
 def test_clusters_of_named_data_sets():
     assert {name: k for name, k in N_CLUSTERS.items() if k != 10} == {"reuters": 4, "reuters10k": 4}
+
+
+@pytest.mark.parametrize("objective", ["idec", "dcn", "dkm"])
+def test_objectives_that_keep_the_decoder_have_adam_in_the_short_presets(objective):
+    fast = changes_of("fast", objective)
+    assert fast["cluster_optimizer"] == changes_of("demo", objective)["cluster_optimizer"] == "adam"
+    assert fast["max_steps"] > PRESETS["fast"]["max_steps"]
+    assert changes_of("paper", objective) == PRESETS["paper"]
+
+
+@pytest.mark.parametrize("objective", ["dec", "my.module:loss"])
+def test_other_objectives_have_the_preset_as_it_is(objective):
+    assert changes_of("fast", objective) == PRESETS["fast"]
+
+
+def test_unknown_preset():
+    with pytest.raises(ValueError, match="unknown preset 'fats'"):
+        changes_of("fats", "dec")

@@ -92,3 +92,17 @@ def test_provenance_says_what_was_run(tiny):
     assert "fine_tuning_steps=40" in text
     assert "seeds 0, 1" in text
     assert jax.devices()[0].device_kind in text
+
+
+def test_a_data_set_that_cannot_be_had_does_not_stop_the_others(tiny):
+    made = []
+
+    def make(context, name):
+        if name == "mnist":
+            raise Unavailable("mnist: ask somebody")
+        made.append(name)
+
+    with pytest.raises(Unavailable, match="^mnist: ask somebody$"):
+        dataclasses.replace(tiny, names=("mnist", "digits")).each(("stl10-hog",), make)
+    dataclasses.replace(tiny, names=()).each(("stl10-hog",), make)
+    assert made == ["digits", "stl10-hog"]

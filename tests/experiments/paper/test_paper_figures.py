@@ -4,12 +4,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 from dec_jax import clustering, losses, metrics
 from experiments import baselines
 from experiments.paper import clusters, gradient, imbalance, lambdas, scores, top
 from experiments.paper.context import Unavailable
+
+SCORES = ("nmi", "acc", *clusters.CRITERIA)
 
 
 def rows(context, name):
@@ -87,6 +90,17 @@ def test_number_of_clusters(tiny, monkeypatch):
     check_picture(tiny, "clusters-digits")
     monkeypatch.setattr(clusters.sweep, "run", lambda *_: pytest.fail("swept again"))
     clusters.run(tiny)
+    other = dataclasses.replace(tiny, seeds=(1,))
+    with pytest.raises(pytest.fail.Exception, match="swept again"):
+        clusters.run(other)
+
+
+def test_number_of_clusters_by_one_seed(tiny, monkeypatch):
+    frame = pandas.DataFrame({"n_clusters": [3, 4], "seed": [0, 0]} | {key: [0.5, 0.25] for key in SCORES})
+    monkeypatch.setattr(clusters, "_sweep", lambda *_: frame)
+    clusters.run(dataclasses.replace(tiny, seeds=(0,)))
+    text = (tiny.out / "clusters-digits-values.md").read_text()
+    assert "| k = 3 | 50.0 | 50.0 | 0.500 | 0.500 |" in text
 
 
 def test_top_samples(tiny):
