@@ -21,6 +21,22 @@ def soft_assignment(n: int, m: int, k: int) -> int:
     return 3 * n * m * k
 
 
+def products_of_training(batch: int, dims: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Shapes (rows, inner, columns) of the matrix products of one update of layers of sizes `dims`.
+
+    Forward and for the weights' gradients one a layer each, for the inputs' gradients one for each but the first.
+    """
+    layers = list(pairwise(dims))
+    forward = [(batch, inputs, outputs) for inputs, outputs in layers]
+    weights = [(inputs, batch, outputs) for inputs, outputs in layers]
+    return forward + weights + [(batch, outputs, inputs) for inputs, outputs in layers[1:]]
+
+
+def products(shapes: Sequence[tuple[int, int, int]]) -> int:
+    """Matrix products of these shapes (rows, inner, columns)."""
+    return sum(2 * rows * inner * columns for rows, inner, columns in shapes)
+
+
 def layer_pair_step(batch: int, inputs: int, outputs: int) -> int:
     """One update of a layer pair: two products forward, three backward (the first layer's input needs no gradient)."""
     return 5 * 2 * batch * inputs * outputs
@@ -28,12 +44,12 @@ def layer_pair_step(batch: int, inputs: int, outputs: int) -> int:
 
 def fine_tuning_step(batch: int, dims: Sequence[int]) -> int:
     """One update of encoder and decoder: forward, and twice that backward but for the input's gradient."""
-    return 3 * 2 * encoder(batch, dims) - encoder(batch, dims[:2])
+    return products(products_of_training(batch, (*dims, *dims[-2::-1])))
 
 
 def clustering_step(batch: int, dims: Sequence[int], k: int) -> int:
     """One update of encoder and centroids, the gradients of embeddings and centroids included."""
-    return 3 * (encoder(batch, dims) + soft_assignment(batch, dims[-1], k)) - encoder(batch, dims[:2])
+    return products(products_of_training(batch, dims)) + 3 * soft_assignment(batch, dims[-1], k)
 
 
 def refresh(n: int, dims: Sequence[int], k: int) -> int:

@@ -1,11 +1,12 @@
 """The library's phases as pieces of work that can be run again and again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks import flops
 from benchmarks.workload import Workload, random_key
@@ -101,6 +102,23 @@ def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = Fal
     besides = None if with_refresh else lambda: _refresh(work, state.params, state.centroids)
     name = "clustering step and its share of P" if with_refresh else "clustering step"
     return Phase(name, n_steps, lambda _: count, run, besides)
+
+
+def products_alone(name: str, shapes: Sequence[tuple[int, int, int]], n_steps: int) -> Phase:
+    """Nothing but matrix products of these shapes (rows, inner, columns): what a step made of them cannot undercut."""
+    keys = jax.random.split(random_key(), 2 * len(shapes))
+    # Two of each left factor, in turn: a product of what never changes would be taken out of the loop.
+    left = [jax.random.normal(key, (2, a, b)) for key, (a, b, _) in zip(keys[::2], shapes, strict=True)]
+    right = [jax.random.normal(key, (b, c)) for key, (_, b, c) in zip(keys[1::2], shapes, strict=True)]
+
+    @jax.jit
+    def run(left: list[jax.Array], right: list[jax.Array]) -> list[jax.Array]:
+        def multiply(i: jax.Array, _: list[jax.Array]) -> list[jax.Array]:
+            return [pair[i % 2] @ factor for pair, factor in zip(left, right, strict=True)]
+
+        return jax.lax.fori_loop(0, n_steps, multiply, [jnp.zeros((a, c)) for a, _, c in shapes])
+
+    return Phase(name, n_steps, lambda _: flops.products(shapes), partial(run, left, right))
 
 
 def refresh(work: Workload) -> Phase:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 from rich.table import Table
 
-from benchmarks import command, compilations, made_data, memory, phases, transfers, workload
+from benchmarks import command, compilations, flops, made_data, memory, phases, transfers, workload
 from benchmarks.command import Record
 from benchmarks.matmul_rate import MatmulRate
 from benchmarks.phases import Phase
@@ -72,14 +72,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def rows(work: Workload, n_steps: int | None) -> Iterator[Build]:
     """The phases in the order of the table; each is built when its turn comes and freed after it."""
+    dims = work.model.dims
     for layer in range(work.model.n_layers):
         yield partial(phases.layer_pair, work, layer, n_steps or work.epoch)
     yield partial(phases.fine_tuning, work, n_steps or work.epoch)
+    yield partial(products_alone, "autoencoder", work, (*dims, *dims[-2::-1]), n_steps or work.epoch)
     yield partial(phases.refresh, work)
     yield partial(phases.clustering_updates, work, n_steps or work.update_interval)
-    z = made_data.embedding(work.x.shape[0], work.model.dims[-1], work.n_clusters)
+    yield partial(products_alone, "encoder", work, dims, n_steps or work.update_interval)
+    z = made_data.embedding(work.x.shape[0], dims[-1], work.n_clusters)
     yield partial(phases.kmeans_restarts, jax.numpy.asarray(z), work.n_clusters, N_RESTARTS)
     yield partial(phases.epoch, work)
+
+
+def products_alone(what: str, work: Workload, dims: Sequence[int], n_steps: int) -> Phase:
+    """The matrix products of an update of layers of sizes `dims`, and nothing else of it."""
+    shapes = flops.products_of_training(work.batch_size, dims)
+    return phases.products_alone(f"matrix products alone, {what}", shapes, n_steps)
 
 
 def count_copies(epoch: Phase) -> transfers.Transfers:

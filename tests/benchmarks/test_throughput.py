@@ -17,8 +17,10 @@ def test_table_and_json(tmp_path, monkeypatch, capsys):
         "layer-wise step, 12–8",
         "layer-wise step, 8–2",
         "fine-tuning step",
+        "matrix products alone, autoencoder",
         "refresh of P",
         "clustering step",
+        "matrix products alone, encoder",
         "k-means, 20 restarts",
         "pretraining epoch",
     ]
