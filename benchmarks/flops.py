@@ -60,10 +60,10 @@ def refresh(n: int, dims: Sequence[int], k: int) -> int:
 def kmeans(n: int, m: int, k: int, n_restarts: int, n_iterations: int) -> int:
     """Greedy k-means++ seeds, Lloyd iterations and the inertia of every restart; labels of the best one.
 
-    Distances count as the products −2·z·μ alone, 2·n·m each. Every restart counts `n_iterations`, those of the slowest.
+    Distances count as the products −2·z·μ alone, 2·n·m each. `n_iterations` are those of all restarts together.
     """
     distances = 2 * n * m
     seeding = (1 + (k - 1) * (2 + int(math.log(k)))) * distances  # 2 + ln k candidates for each seed after the first
     iterations = n_iterations * (k * distances + n * m)
     inertia = k * distances + 3 * n * m
-    return n_restarts * (seeding + iterations + inertia) + k * distances
+    return n_restarts * (seeding + inertia) + iterations + k * distances

@@ -139,7 +139,7 @@ def kmeans_restarts(
     """k-means on z (n, m); `stopping` is tolerance and max_iterations."""
 
     def count(result: KMeansResult) -> int:
-        return flops.kmeans(*z.shape, n_clusters, n_restarts, int(result.n_iterations))
+        return flops.kmeans(*z.shape, n_clusters, n_restarts, int(result.n_iterations.sum()))
 
     key = random_key() if key is None else key
     run = partial(kmeans, key, z, n_clusters, n_restarts=n_restarts, **stopping)

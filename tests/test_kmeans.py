@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from dec_jax import autoencoder, clustering, data, pretraining
 from dec_jax.autoencoder import Autoencoder
-from dec_jax.kmeans import _kmeans, _reseed, kmeans
+from dec_jax.kmeans import _kmeans, _lloyd, _reseed, kmeans
 from dec_jax.samples import to_device
 
 
@@ -136,3 +136,16 @@ def test_memory_is_bounded_by_the_chunk():
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         kmeans(jax.random.key(0), jnp.ones((9, 2)), **arguments)
+
+
+def test_restarts_stop_one_by_one_as_if_each_ran_alone():
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(600, 2)), jnp.float32)
+    seeds = z[jax.random.randint(jax.random.key(1), (20, 8), 0, 600)]
+    together, iterations = _lloyd(z, seeds, None, 1e-6, 300, 200)
+    for restart in range(20):
+        alone, n = _lloyd(z, seeds[restart : restart + 1], None, 1e-6, 300, 200)
+        np.testing.assert_allclose(together[restart], alone[0], atol=1e-5)
+        assert iterations[restart] == n[0]
+    assert iterations.max() > 2 * iterations.min()
+    few = _lloyd(z, seeds, None, 1e-6, int(iterations.min()) + 1, 200)[1]
+    assert few.max() == iterations.min() + 1

@@ -30,7 +30,7 @@ def test_kmeans_grows_with_restarts_and_iterations():
     once = flops.kmeans(100, 3, 2, n_restarts=1, n_iterations=1)
     assert once == (1 + 2) * distances + (2 * distances + 300) + (2 * distances + 900) + 2 * distances
     assert flops.kmeans(100, 3, 2, 1, 4) - once == 3 * (2 * distances + 300)
-    assert flops.kmeans(100, 3, 2, 3, 1) == 3 * once - 2 * (2 * distances)
+    assert flops.kmeans(100, 3, 2, 3, 3) == 3 * once - 2 * (2 * distances)
 
 
 def test_products_of_training_have_the_shapes_of_the_chain_rule():

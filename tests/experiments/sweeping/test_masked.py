@@ -143,7 +143,7 @@ def test_kmeans_equals_that_of_its_own_k(k):
     np.testing.assert_allclose(wide.centroids[:k], alone.centroids, atol=1e-6)
     np.testing.assert_array_equal(wide.labels, alone.labels)
     np.testing.assert_allclose(wide.inertia, alone.inertia, rtol=1e-6)
-    assert wide.n_iterations == alone.n_iterations
+    np.testing.assert_array_equal(wide.n_iterations, alone.n_iterations)
 
 
 def test_inactive_clusters_have_no_share_and_no_gradient():
