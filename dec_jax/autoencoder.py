@@ -1,6 +1,7 @@
 """Fully connected autoencoder d–h1–…–m whose decoder mirrors its encoder, and the layer pairs inside it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -105,6 +106,7 @@ class Identity(nn.Module):
         return x
 
 
+@partial(jax.jit, static_argnames=("model", "n_features"))
 def init(key: jax.Array, model: nn.Module, n_features: int) -> Params:
     """Fresh parameters of `model` for samples of `n_features` features, float32."""
     return model.init(key, jnp.zeros((1, n_features), jnp.float32))["params"]

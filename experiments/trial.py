@@ -119,8 +119,9 @@ def run(trial: Trial) -> Trial:
     state = _cluster(trial, model, params, keys, x)
     trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, plan.assignment(settings))
     trial.trained = trained
-    trial.z = np.asarray(clustering.embed(model, trained.params, x))
-    q = clustering.soft_assignments(model, trained.params, state.centroids, x, trained.assignment)
+    encoder = autoencoder.encoder_params(trained.params)
+    trial.z = np.asarray(clustering.embed(model, encoder, x))
+    q = clustering.soft_assignments(model, encoder, state.centroids, x, trained.assignment)
     trial.q = np.asarray(q)
     trial.labels["final"] = trial.q.argmax(axis=1).astype(np.int32)
     _report_empty_clusters(trial)
