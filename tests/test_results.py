@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 from pathlib import Path
@@ -38,3 +39,16 @@ def test_table_agrees_with_the_files_behind_it(run, method):
 def test_every_figure_comes_from_a_committed_state():
     for path in (ROOT / "results").glob("*.json"):
         assert re.fullmatch("[0-9a-f]{40}", json.loads(path.read_text())["git_commit"])
+
+
+@pytest.mark.parametrize(
+    ("name", "objective", "score"),
+    [("k-means on the embedding", "dec", "kmeans_"), ("DEC", "dec", ""), ("IDEC", "idec", ""), ("DCN", "dcn", "")],
+)
+def test_table_of_text_agrees_with_its_file(name, objective, score):
+    with open(ROOT / "results" / "r8.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["objective"] == objective]
+    acc, nmi = ([float(row[f"{score}{kind}"]) for row in rows] for kind in ("acc", "nmi"))
+    table = README[README.index("| R8, text") :]
+    cells = f"{median(acc):.4f} | {', '.join(f'{value:.4f}' for value in acc)} | {median(nmi):.4f}"
+    assert f"| {name} | {cells} |" in table
