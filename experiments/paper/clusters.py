@@ -11,7 +11,7 @@ import numpy as np
 from dec_jax.data.atomic import atomic_write
 from experiments import sweep, trial
 from experiments.paper import figure, published, table
-from experiments.paper.context import LAPTOP, SCALES, Context, digest
+from experiments.paper.context import SCALES, Context, digest
 from experiments.paper.table import Cell
 from experiments.pictures import GREY, _tidy
 from experiments.sweeping import table as sweep_table
@@ -58,7 +58,7 @@ def _files(context: Context, name: str, folder: Path) -> list[str]:
 
 def _words(context: Context) -> list[str]:
     """All its other options."""
-    changes = {"scaling": "none"} | (LAPTOP if context.scale == "laptop" else {})
+    changes = {"scaling": "none"} | context.changes
     settings = [
         f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in changes.items()
     ]

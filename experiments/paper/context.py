@@ -27,7 +27,7 @@ from experiments.settings import Settings
 from experiments.sweeping.pretraining_cache import PretrainingCache, key_of
 from experiments.trial import Trial
 
-SCALES = {"full": "paper", "laptop": "fast"}  # and the preset that each one begins with
+SCALES = {"full": "paper", "fast": "fast", "laptop": "fast"}  # and the preset that each one begins with
 LAPTOP_SAMPLES = 5000
 LAPTOP = {"fine_tuning_steps": 1500, "max_steps": 1500}  # what it changes from its preset
 # λ of the authors' released configuration; other data have the project's own rule.
@@ -94,6 +94,11 @@ class Context:
         """Where finished work is kept."""
         return self.out / "work"
 
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the scale changes from its preset, for all data sets alike."""
+        return LAPTOP if self.scale == "laptop" else {}
+
     def load(self, name: str, *, whole: bool = False) -> Dataset:
         """A data set with classes; at laptop scale a random part of it, unless the whole is asked for.
 
@@ -105,7 +110,7 @@ class Context:
             self._loaded[name] = self._read(name)
         dataset = self._loaded[name]
         n = dataset.x.shape[0]
-        if whole or self.scale == "full" or n <= LAPTOP_SAMPLES:
+        if whole or self.scale != "laptop" or n <= LAPTOP_SAMPLES:
             return dataset
         rows = np.sort(np.random.default_rng(0).choice(n, LAPTOP_SAMPLES, replace=False))
         return replace(dataset, x=dataset.x[rows], y=dataset.y[rows])
@@ -158,11 +163,11 @@ class Context:
         Raises:
             ValueError: a change does not fit, or nobody has said how many clusters the user's own file has.
         """
-        interval = RELEASED_INTERVALS.get(name)
-        values = PRESETS[SCALES[self.scale]] | (LAPTOP if self.scale == "laptop" else {"update_interval": interval})
+        values = PRESETS[SCALES[self.scale]] | self.changes
         if self.scale == "full":
-            values = values | {"unlabelled": name in data.UNLABELLED_NAMES}
-        values = values | {"n_clusters": N_CLUSTERS.get(name, self.n_clusters)} | changes
+            interval = RELEASED_INTERVALS.get(name)
+            values |= {"update_interval": interval, "unlabelled": name in data.UNLABELLED_NAMES}
+        values |= {"n_clusters": N_CLUSTERS.get(name, self.n_clusters)} | changes
         named = {"data": name, "labels": self._labels(name), "preset": SCALES[self.scale], "seed": seed}
         return plan.resolve(Settings(**named, **values), self.load(name) if dataset is None else dataset)
 
@@ -243,11 +248,10 @@ class Context:
 
     def provenance(self) -> str:
         """One line: what the scale means, which seeds, which code, which machine."""
-        if self.scale == "full":
-            scale = "scale full: all samples, preset paper"
-        else:
+        scale = f"Scale {self.scale}: all samples, preset {SCALES[self.scale]}"
+        if self.scale == "laptop":
             changes = ", ".join(f"{name}={value}" for name, value in LAPTOP.items())
-            scale = f"scale laptop: at most {LAPTOP_SAMPLES:,} samples drawn at random, preset fast with {changes}"
+            scale = f"Scale laptop: at most {LAPTOP_SAMPLES:,} samples drawn at random, preset fast with {changes}"
         seeds = ", ".join(map(str, self.seeds))
         device = jax.devices()[0].device_kind
         return f"{scale}; seeds {seeds}; commit {report.git_commit()}; {device}, jax {jax.__version__}"

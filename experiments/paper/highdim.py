@@ -17,7 +17,7 @@ from experiments.paper.table import Cell
 from experiments.pictures import _tidy
 
 DIMENSIONS = (10, 30, 100, 300, 1000, 3000)
-N_SAMPLES = {"laptop": 2000, "full": 10_000}
+N_SAMPLES = {"laptop": 2000, "fast": 10_000, "full": 10_000}
 N_CLUSTERS = N_RELEVANT = 10
 SPREAD = 2.5  # of the centres' coordinates, from −2.5 to 2.5; clusters and irrelevant features have deviation 1
 CHANGES = {

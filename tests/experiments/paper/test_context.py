@@ -8,13 +8,15 @@ from sklearn.datasets import load_digits
 from dec_jax import clustering, metrics, pretraining
 from experiments import trial
 from experiments.paper.context import Context, Unavailable
+from experiments.presets import PRESETS
 
 
-def test_a_part_is_drawn_at_laptop_scale_and_all_of_it_at_full(tiny):
+def test_a_part_is_drawn_at_laptop_scale_and_all_of_it_at_the_others(tiny):
     part, whole = tiny.load("digits"), tiny.load("digits", whole=True)
     assert part.x.shape == (150, 64)
     assert whole.x.shape == (1797, 64)
-    assert dataclasses.replace(tiny, scale="full").load("digits").x.shape == (1797, 64)
+    for scale in ("fast", "full"):
+        assert dataclasses.replace(tiny, scale=scale).load("digits").x.shape == (1797, 64)
     rows = [np.flatnonzero((whole.x == row).all(axis=1))[0] for row in part.x]
     assert len(set(rows)) == 150
     np.testing.assert_array_equal(whole.y[rows], part.y)
@@ -28,6 +30,9 @@ def test_scaled_samples_have_unit_mean_square(tiny):
 def test_settings_of_the_scales(tiny):
     laptop = tiny.settings("digits", 3, tolerance=0.5)
     assert (laptop.preset, laptop.seed, laptop.tolerance, laptop.hidden) == ("fast", 3, 0.5, (16,))
+    fast = dataclasses.replace(tiny, scale="fast").settings("digits")
+    assert (fast.preset, fast.hidden) == ("fast", (500, 500, 2000))
+    assert vars(fast).items() >= PRESETS["fast"].items()
     full = dataclasses.replace(tiny, scale="full").settings("digits")
     assert (full.preset, full.layer_wise_steps, full.fine_tuning_steps) == ("paper", 50_000, 100_000)
 

@@ -23,7 +23,7 @@ def rows(context, name):
 def check_picture(context, name):
     assert (context.out / f"{name}.png").stat().st_size > 3000
     assert (context.out / f"{name}.svg").read_text().startswith("<?xml")
-    assert "scale laptop" in (context.out / f"{name}.md").read_text()
+    assert "Scale laptop" in (context.out / f"{name}.md").read_text()
 
 
 def test_lambdas(tiny, monkeypatch):
@@ -79,9 +79,6 @@ def test_imbalance(tiny, monkeypatch):
 
 
 def test_number_of_clusters(tiny, monkeypatch):
-    monkeypatch.setattr(
-        clusters, "LAPTOP", {"hidden": (16,), "fine_tuning_steps": 40, "max_steps": 20, "tolerance": 0.0}
-    )
     monkeypatch.setattr(clusters, "N_CLUSTERS", range(3, 6))
     clusters.run(tiny)
     found = rows(tiny, "clusters-digits-values")

@@ -26,7 +26,7 @@ def test_screen_csv_and_markdown(tiny):
     for text in (shown, markdown):
         assert "81.0 ± 1.4 (published 84.3)" in text
     assert "| ours | 81.0 ± 1.4 (published 84.3) | – (published 75.6) |" in markdown
-    assert "A caption. – no data. scale laptop" in markdown
+    assert "A caption. – no data. Scale laptop" in markdown
     with open(tiny.out / "accuracy.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["row"], row["column"]) for row in rows] == [
@@ -55,4 +55,4 @@ def test_a_picture_is_the_same_twice_and_has_its_caption(tiny):
 
     assert draw("curve") == draw("curve")
     assert (tiny.out / "curve.png").read_bytes()[:4] == b"\x89PNG"
-    assert "![curve](curve.png)\n\nWhat is seen. scale laptop" in (tiny.out / "curve.md").read_text()
+    assert "![curve](curve.png)\n\nWhat is seen. Scale laptop" in (tiny.out / "curve.md").read_text()
