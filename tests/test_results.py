@@ -52,3 +52,19 @@ def test_table_of_text_agrees_with_its_file(name, objective, score):
     table = README[README.index("| R8, text") :]
     cells = f"{median(acc):.4f} | {', '.join(f'{value:.4f}' for value in acc)} | {median(nmi):.4f}"
     assert f"| {name} | {cells} |" in table
+
+
+def benchmark(name):
+    return json.loads((ROOT / "results" / "benchmarks" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("record", benchmark("throughput"), ids=lambda record: record["name"])
+def test_table_of_throughput_agrees_with_its_file(record):
+    milliseconds = f"{1e3 * record['seconds_per_step']:.2f}"
+    assert f"| {record['name']} | {milliseconds} | {record['gflops']:.0f} | {record['fraction']:.2f} |" in README
+
+
+@pytest.mark.parametrize("record", benchmark("peers"), ids=lambda record: record["name"])
+def test_table_of_peers_agrees_with_its_file(record):
+    ours, theirs = (f"{1e3 * record[key]:.2f}" for key in ("seconds_per_step", "peer_seconds_per_step"))
+    assert f"| {record['name']} | {ours} | {theirs} | {record['ratio']:.2f} |" in README
