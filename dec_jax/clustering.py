@@ -179,9 +179,23 @@ def start(
     objective = as_objective(objective or _DEC)
     if not objective.needs("reconstruction"):
         params = autoencoder.encoder_params(params)
+    return _start(params, centroids, x, objective, assignment, model=model, optimizer=optimizer or paper_optimizer())
+
+
+@partial(jax.jit, static_argnames=("model", "optimizer"))
+def _start(
+    params: Params,
+    centroids: jax.Array,
+    x: Samples,
+    objective: Objective,
+    assignment: Assignment,
+    *,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+) -> ClusteringState:
     # Updates donate their state's memory, and the caller goes on using the arrays that came in.
     params, centroids = jax.tree.map(jnp.copy, (params, centroids))
-    opt_state = (optimizer or paper_optimizer()).init({"params": params, "centroids": centroids})
+    opt_state = optimizer.init({"params": params, "centroids": centroids})
     target, labels = refresh(model, params, centroids, x, assignment)
     return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0), objective.init(centroids))
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -195,12 +195,15 @@ def fine_tuning_stage(
 
 def init(stages: Sequence[Stage], params: Params, stage: int = 0) -> PretrainingState:
     """State before the first step of a stage; past the last one there is nothing left to optimise."""
-    opt_state: Any = ()
-    if stage < len(stages):
-        opt_state = stages[stage].optimizer.init(stages[stage].loss.trainable(params))
+    if stage == len(stages):
+        return PretrainingState(params, (), stage, jnp.int32(0))
+    return PretrainingState(*_begin(params, stage=stages[stage]), stage, jnp.int32(0))
+
+
+@partial(jax.jit, static_argnames="stage")
+def _begin(params: Params, *, stage: Stage) -> tuple[Params, optax.OptState]:
     # Updates reuse their state's memory, and the caller goes on using the arrays that came in.
-    params = jax.tree.map(jnp.copy, params)
-    return PretrainingState(params, opt_state, stage, jnp.int32(0))
+    return jax.tree.map(jnp.copy, params), stage.optimizer.init(stage.loss.trainable(params))
 
 
 @partial(jax.jit, static_argnames=("stage", "batch_size", "longest"), donate_argnames=("params", "opt_state"))

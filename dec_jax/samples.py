@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from flax import struct
 
+from dec_jax.permutation import permute, random_words
 from dec_jax.validation import check_integer
 
 CHUNK_SIZE = 4096
@@ -142,10 +143,9 @@ def batch_indices(key: jax.Array, step: jax.Array, n_samples: int, batch_size: i
     Returns:
         (n_steps, b) int32.
     """
-    first = step * batch_size
-    epochs = first // n_samples + jnp.arange((n_steps * batch_size - 1) // n_samples + 2)
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, epochs)
-    # One permutation after the other: sorting them side by side would sort along the wrong axis of memory.
-    stream = jax.lax.map(lambda k: jax.random.permutation(k, n_samples), keys).reshape(-1)
-    window = jax.lax.dynamic_slice_in_dim(stream, first % n_samples, n_steps * batch_size)
-    return window.reshape(n_steps, batch_size)
+    positions = step * batch_size + jnp.arange(n_steps * batch_size)
+    first_epoch = positions[0] // n_samples
+    epochs = first_epoch + jnp.arange((n_steps * batch_size - 1) // n_samples + 2)
+    words = jax.vmap(lambda epoch: random_words(jax.random.fold_in(key, epoch)))(epochs)
+    rows = permute(words[positions // n_samples - first_epoch], positions % n_samples, n_samples)
+    return rows.reshape(n_steps, batch_size)

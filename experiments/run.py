@@ -142,6 +142,7 @@ def run(arguments: argparse.Namespace) -> None:
         usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
         with PhaseProgress() as progress, profiler:
             begun = trial.Trial(resolved, dataset, scaling, samples, journal, progress, profiler, unlabelled=unlabelled)
+            del samples  # the trial lets go of them once the device has them
             finished = trial.run(begun)
         result = report.summarize(finished)
         report.write(out, finished, result)

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+from scipy.special import expit
 from sklearn.cluster import KMeans
 
 from dec_jax import autoencoder, clustering, data, metrics, pretraining
@@ -114,6 +116,8 @@ def run(trial: Trial) -> Trial:
     model = plan.network(settings, trial.data.x.shape[1])
     _input_kmeans(trial)
     x = to_device(trial.samples)
+    if not scipy.sparse.issparse(trial.samples):
+        trial.samples = np.asarray(x)  # where the device is the host, that is no second copy of them
     params = pretrain(trial, model, keys, x)
     trial.reconstructions = _reconstruct(settings, model, params, x)
     state = _cluster(trial, model, params, keys, x)
@@ -239,11 +243,15 @@ def _resume_pretraining(journal: Journal, stages: list[Stage], params: Params) -
 
 def _reconstruct(settings: Settings, model: Autoencoder, params: Params, x: Samples) -> tuple[np.ndarray, np.ndarray]:
     n = x.shape[0]
-    rows = take_rows(x, jnp.asarray(np.linspace(0, n - 1, min(N_RECONSTRUCTIONS, n)), jnp.int32))
-    reconstruction = jax.jit(autoencoder.reconstruct, static_argnums=0)(model, params, rows)
-    if settings.loss == "bce_logits":
-        reconstruction = jax.nn.sigmoid(reconstruction)
-    return np.asarray(rows), np.asarray(reconstruction)
+    rows = np.linspace(0, n - 1, min(N_RECONSTRUCTIONS, n)).astype(np.int32)
+    samples, reconstruction = map(np.asarray, _reconstruct_rows(model, params, x, rows))
+    return samples, expit(reconstruction) if settings.loss == "bce_logits" else reconstruction
+
+
+@partial(jax.jit, static_argnames="model")
+def _reconstruct_rows(model: Autoencoder, params: Params, x: Samples, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    samples = take_rows(x, rows)
+    return samples, autoencoder.reconstruct(model, params, samples)
 
 
 def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Samples) -> ClusteringState:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import namedtuple
+from collections import Counter, namedtuple
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse
 from tiny_run import X, Y, check_identical, cluster, command, read
 
+from benchmarks import compilations
 from dec_jax import assign, embed, load_model, resets
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from experiments import plan, report, run, sweep, trial
@@ -66,6 +67,16 @@ def refused(tmp_path, monkeypatch, capsys):
         return line
 
     return check
+
+
+def test_no_function_is_compiled_twice(tmp_path, no_pictures):
+    np.save(tmp_path / "x.npy", X[:150])  # of a size that no other test has compiled for
+    with compilations.watch() as compiled:
+        cluster(tmp_path / "x.npy", tmp_path / "out", hidden="17", layer_wise_steps=0)
+    ours = ("init", "_begin", "run_steps", "_reconstruct_rows", "embed", "_kmeans", "_start", "interval")
+    count = Counter(compiled.programs)
+    assert [count[f"jit({name})"] for name in ours] == [1] * len(ours)
+    assert compiled.count < 30
 
 
 def test_digits_from_the_command_to_the_pictures(tmp_path, capsys, monkeypatch):
