@@ -23,7 +23,7 @@ SWEEPS = {
     "b": (64, 256, 1_024, 4_096, 8_192),
 }
 QUICK_SWEEPS = {"n": (2_000, 10_000), "k": (2, 100), "m": (2, 64), "b": (64, 1_024)}
-WINDOW = 2**17  # samples that the steps of one timing see, 512 batches of 256
+WINDOW = 2**15  # samples that the steps of one timing see, 128 batches of 256
 QUICK_WINDOW = 2**13
 WIDTHS = (784, 2_000)
 QUICK_WIDTHS = (784,)
