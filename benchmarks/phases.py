@@ -26,14 +26,12 @@ class Phase:
         n_steps: steps in one run.
         flops_per_step: of one step, from what `run` returned.
         run: does the steps; each run goes on where the one before stopped.
-        besides: what `run` does besides its steps, to be timed on its own and taken off.
     """
 
     name: str
     n_steps: int
     flops_per_step: Callable[[Any], float]
     run: Callable[[], Any]
-    besides: Callable[[], Any] | None = None
 
 
 def layer_pair(work: Workload, layer: int, n_steps: int) -> Phase:
@@ -77,31 +75,33 @@ def epoch(work: Workload) -> Phase:
     return Phase("pretraining epoch", 1, lambda _: count, run)
 
 
+_updates = partial(jax.jit, static_argnames=("model", "optimizer", "batch_size", "longest"), donate_argnames="state")(
+    clustering.updates
+)
+
+
 def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = False) -> Phase:
-    """Updates of encoder and centroids; the refresh of P that follows them counts only where it is asked for."""
+    """Updates of encoder and centroids, and the refresh of P that follows them where it is asked for."""
     centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
     state = clustering.start(work.model, work.params, centroids, work.x)
     count = flops.clustering_step(work.batch_size, work.model.dims, work.n_clusters)
     if with_refresh:
         count += flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters) / n_steps
+    advance = partial(
+        clustering.advance if with_refresh else _updates,
+        model=work.model,
+        optimizer=clustering.paper_optimizer(),
+        batch_size=work.batch_size,
+        longest=n_steps,
+    )
 
-    def run() -> clustering.ClusteringInfo:
+    def run() -> jax.Array:
         nonlocal state
-        state, info = clustering.advance(
-            random_key(),
-            state,
-            work.x,
-            model=work.model,
-            optimizer=clustering.paper_optimizer(),
-            batch_size=work.batch_size,
-            n_steps=n_steps,
-            longest=n_steps,
-        )
-        return info
+        state, *_ = advance(random_key(), state, work.x, n_steps)
+        return state.centroids
 
-    besides = None if with_refresh else lambda: _refresh(work, state.params, state.centroids)
     name = "clustering step and its share of P" if with_refresh else "clustering step"
-    return Phase(name, n_steps, lambda _: count, run, besides)
+    return Phase(name, n_steps, lambda _: count, run)
 
 
 def products_alone(name: str, shapes: Sequence[tuple[int, int, int]], n_steps: int) -> Phase:
@@ -126,11 +126,8 @@ def refresh(work: Workload) -> Phase:
     centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
     params = autoencoder.encoder_params(work.params)
     count = flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters)
-    return Phase("refresh of P", 1, lambda _: count, partial(_refresh, work, params, centroids))
-
-
-def _refresh(work: Workload, params: Params, centroids: jax.Array) -> Any:
-    return clustering.refresh(work.model, params, centroids, work.x)
+    run = partial(clustering.refresh, work.model, params, centroids, work.x)
+    return Phase("refresh of P", 1, lambda _: count, run)
 
 
 def kmeans_restarts(

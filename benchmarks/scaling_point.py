@@ -5,8 +5,6 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import jax
-
 from benchmarks import command, made_data, memory, phases
 from benchmarks.command import Record
 from benchmarks.matmul_rate import MatmulRate
@@ -35,7 +33,8 @@ class Point:
 def build(point: Point, window: int) -> tuple[Phase, int, int]:
     """The phase, with `window` samples in a run at most; how many samples a step handles; the bytes of all samples."""
     if point.phase == "k-means":
-        z = jax.numpy.asarray(made_data.embedding(point.n, point.m, point.k))
+        # Samples without clusters, in which no restart is done before the others.
+        z = made_data.samples(point.n, point.m)
         stopping = {"tolerance": 0, "max_iterations": KMEANS_ITERATIONS}
         return phases.kmeans_restarts(z, point.k, KMEANS_RESTARTS, **stopping), point.n, z.nbytes
     x = made_data.samples(point.n, point.d)

@@ -58,18 +58,14 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def seconds_per_step(phase: Phase) -> float:
-    """Seconds a step in one run of the phase, without what it does besides its steps."""
-    total = seconds(phase.run)
-    besides = seconds(phase.besides) if phase.besides else 0.0
-    return (total - besides) / phase.n_steps
+    """Seconds a step in one run of the phase."""
+    return seconds(phase.run) / phase.n_steps
 
 
 def measure(phase: Phase, repeats: int) -> Measurement:
     """Runs the phase once to compile and warm up, then `repeats` times."""
     with compilations.watch() as compiled:
         result = jax.block_until_ready(phase.run())
-        if phase.besides:
-            jax.block_until_ready(phase.besides())
         samples = [seconds_per_step(phase) for _ in range(repeats)]
     flops = phase.flops_per_step(result)
     return Measurement(phase.name, samples, flops, compiled.seconds, compiled.count)

@@ -278,7 +278,7 @@ def update(
     return after, value, terms
 
 
-def interval(
+def updates(
     key: jax.Array,
     state: ClusteringState,
     x: Samples,
@@ -291,21 +291,25 @@ def interval(
     augmentation: Corruption | None = None,
     batch_size: int = 256,
     longest: int = 160,
-) -> tuple[ClusteringState, ClusteringInfo]:
-    """`n_steps` updates under one target distribution, then the refresh of P from all data: pure, and not compiled.
+) -> tuple[ClusteringState, jax.Array, Terms]:
+    """`n_steps` updates under one target distribution as one loop: pure, and not compiled.
 
     Args:
         key: of the run; step s draws its batch from it and from s alone.
         state: the state before.
         x: (n, d) samples.
-        n_steps: λ, or less at the end of a run: at least 1, at most `longest`; traced.
+        n_steps: at least 1, at most `longest`; traced.
         model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
         optimizer: over {"params", "centroids"}.
         objective: what to minimise.
         assignment: kernel, α and target, and the clusters that take part.
-        augmentation: (key, x → x̃) of what the network sees in updates; P comes from clean samples.
+        augmentation: (key, x → x̃) of what the network sees.
         batch_size: b, at most n.
-        longest: the largest λ; a Python integer.
+        longest: the most updates that are asked for; a Python integer.
+
+    Returns:
+        The state after, with target and labels as before; the mean of the objective, and of its terms by name, all
+        scalars.
     """
     target, labels = state.target, state.labels
     step = partial(
@@ -328,13 +332,28 @@ def interval(
     # Target and labels stay out of the loop, which would carry a copy of them along.
     start = (state._replace(target=(), labels=()), [jnp.float32(0), dict.fromkeys(objective.names, jnp.float32(0))])
     state, total = jax.lax.fori_loop(0, n_steps, body, start)
-    new_target, new_labels = refresh(model, state.params, state.centroids, x, assignment)
-    sizes = jnp.bincount(new_labels, length=len(state.centroids))
+    loss, terms = jax.tree.map(lambda value: value / n_steps, total)
+    return state._replace(target=target, labels=labels), loss, terms
+
+
+def interval(
+    key: jax.Array,
+    state: ClusteringState,
+    x: Samples,
+    n_steps: int | jax.Array,
+    *,
+    model: nn.Module,
+    assignment: Assignment = _ASSIGNMENT,
+    **how: Any,
+) -> tuple[ClusteringState, ClusteringInfo]:
+    """`updates`, with the same arguments, then the refresh of P from all (clean) data: pure, and not compiled."""
+    state, loss, terms = updates(key, state, x, n_steps, model=model, assignment=assignment, **how)
+    target, labels = refresh(model, state.params, state.centroids, x, assignment)
+    sizes = jnp.bincount(labels, length=len(state.centroids))
     if assignment.active is not None:
         sizes = jnp.where(assignment.active, sizes, x.shape[0])
-    loss, terms = jax.tree.map(lambda value: value / n_steps, total)
-    info = ClusteringInfo(loss, jnp.mean(new_labels != labels), sizes.min(), terms)
-    return state._replace(target=new_target, labels=new_labels), info
+    info = ClusteringInfo(loss, jnp.mean(labels != state.labels), sizes.min(), terms)
+    return state._replace(target=target, labels=labels), info
 
 
 advance = partial(

@@ -41,6 +41,23 @@ def test_noise_is_clipped_on_one_side_only():
     assert float(noisy.max()) > 1.0
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5)])
+def test_any_number_of_entries(shape):
+    dropped = jax.vmap(lambda key: dropout(key, jnp.ones(shape), 0.25))(jax.random.split(KEY, 4000))
+    assert dropped.shape == (4000, *shape)
+    np.testing.assert_allclose(np.mean(dropped == 0, axis=0), 0.25, atol=0.035)
+
+
+def test_a_rate_next_to_one():
+    assert not dropout(KEY, jnp.ones(100), 1 - 1e-9).any()
+
+
+def test_entries_are_independent():
+    dropped = np.asarray(dropout(KEY, jnp.ones(200_000), 0.5) == 0)
+    for distance in (1, 2, 3):
+        assert np.mean(dropped[distance:] == dropped[:-distance]) == pytest.approx(0.5, abs=0.006)
+
+
 def test_rate_zero_returns_the_input():
     x = jnp.arange(6.0).reshape(2, 3)
     assert dropout(KEY, x, 0.0) is x
