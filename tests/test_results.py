@@ -68,3 +68,17 @@ def test_table_of_throughput_agrees_with_its_file(record):
 def test_table_of_peers_agrees_with_its_file(record):
     ours, theirs = (f"{1e3 * record[key]:.2f}" for key in ("seconds_per_step", "peer_seconds_per_step"))
     assert f"| {record['name']} | {ours} | {theirs} | {record['ratio']:.2f} |" in README
+
+
+def test_table_of_scaling_agrees_with_its_file():
+    series = {}
+    for record in benchmark("scaling"):
+        if record["n"] != 20_000:  # where another size than n is swept
+            width = f"m = {record['m']}" if record["phase"] == "k-means" else f"d = {record['d']:,}"
+            series.setdefault(f"{record['phase']}, {width}", []).append(record)
+    assert len(series) == 7
+    for name, records in series.items():
+        times = [1e6 * record["seconds_per_sample"] for record in records]
+        memory = (f"{records[-1][key] / 1e6:,.0f}" for key in ("peak_host_bytes", "data_bytes"))
+        cells = [*(f"{time:.2f}" for time in times), f"{max(times) / min(times) - 1:.0%}", *memory]
+        assert f"| {name} | {' | '.join(cells)} |" in README
