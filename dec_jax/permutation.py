@@ -34,7 +34,7 @@ def permute(words: jax.Array, positions: jax.Array, n: int) -> jax.Array:
     def walk(images: jax.Array) -> jax.Array:
         return jnp.where(images < n, images, _encipher(words, images, n_bits))
 
-    # At least half of the images are among the samples: a few rounds are enough for all of them.
+    # Of more than 32 samples, at least half of the images are among them: a few rounds are enough for all.
     first = _encipher(words, positions.astype(jnp.uint32), n_bits)
     return jax.lax.while_loop(lambda images: jnp.any(images >= n), walk, first).astype(jnp.int32)
 
