@@ -7,6 +7,8 @@ from statistics import median
 import pytest
 
 from experiments import report
+from experiments.paper.published import ACCURACY
+from experiments.paper.table import plus_minus
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,6 +36,25 @@ def test_table_agrees_with_the_files_behind_it(run, method):
     nmi = median(result[method]["nmi"] for result in found)
     expected = (f"{median(accuracies):.4f}", ", ".join(f"{acc:.4f}" for acc in accuracies), f"{nmi:.4f}")
     assert expected in rows
+
+
+@pytest.mark.parametrize(
+    ("row", "run", "method"),
+    [
+        ("k-means", "mnist-fast", "kmeans"),
+        ("AE + k-means", "mnist-fast", "autoencoder_kmeans"),
+        ("DEC without back-propagation", "mnist-without-backpropagation-fast", "final"),
+        ("DEC", "mnist-fast", "final"),
+    ],
+)
+def test_comparison_with_the_paper_agrees_with_the_files_behind_it(row, run, method):
+    ours = plus_minus([100 * result[method]["acc"] for result in results(run)])
+    assert f"| {row} | {ACCURACY[row]['mnist']:.2f} | {ours} |" in README
+
+
+def test_dec_is_above_kmeans_on_its_embedding_for_every_seed():
+    for result in results("mnist-fast"):
+        assert result["final"]["acc"] > result["autoencoder_kmeans"]["acc"]
 
 
 def test_every_figure_comes_from_a_committed_state():
