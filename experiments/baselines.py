@@ -9,7 +9,7 @@ n_clusters lies between 1 and n, n_neighbors between 2 and n, a swept value abov
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,11 +205,6 @@ def sweep(
 ) -> Sweep:
     """SEC or LDMGI for each value of its parameter, on one graph; the labels of a value do not depend on the others.
 
-    The value is chosen by `modularity`: it sees the labels and the one graph that all of them share. The inertia in the
-    spectral embedding lives in another space for each value; the silhouette in the input prefers round clusters,
-    which is what these methods are there to leave behind; and the normalised cut is near 0 for a few stray
-    samples cut off from all others, and is SEC's own objective for μ → 0.
-
     Args:
         method: one of SWEPT.
         x: (n, d), dense or sparse (which becomes dense for SEC).
@@ -225,20 +220,64 @@ def sweep(
         The labels of every value, and which one is chosen.
     """
     check_choice("method", method, SWEPT)
+    values = _check_values(values_of(method) if values is None else values)
+    options = {"seed": seed, "gamma": gamma, "n_neighbors": n_neighbors, "neighbors": neighbors, "n_jobs": n_jobs}
+    labels, modularities = zip(*map(solver(method, x, n_clusters, **options), values), strict=True)
+    return Sweep(np.array(values), np.stack(labels), np.array(modularities), int(np.argmax(modularities)))
+
+
+def values_of(method: str) -> tuple[float, ...]:
+    """The grid of the papers for the parameter of a method, one of SWEPT."""
+    return SEC_VALUES if check_choice("method", method, SWEPT) == "sec" else LDMGI_VALUES
+
+
+def solver(
+    method: str,
+    x: Any,
+    n_clusters: int,
+    *,
+    seed: int = 0,
+    gamma: float = 1.0,
+    n_neighbors: int = 5,
+    neighbors: np.ndarray | None = None,
+    n_jobs: int | None = None,
+) -> Callable[[float], tuple[np.ndarray, float]]:
+    """SEC or LDMGI as a function of its parameter; what all values share is computed here.
+
+    A value is chosen by `modularity`: it sees the labels and the one graph that all of them share. The inertia in the
+    spectral embedding lives in another space for each value; the silhouette in the input prefers round clusters,
+    which is what these methods are there to leave behind; and the normalised cut is near 0 for a few stray
+    samples cut off from all others, and is SEC's own objective for μ → 0.
+
+    Args:
+        method: one of SWEPT.
+        x: (n, d), dense or sparse (which becomes dense for SEC).
+        n_clusters: k.
+        seed: of the eigensolver's start and of k-means.
+        gamma: ridge of SEC, above 0; of no use to LDMGI.
+        n_neighbors: samples in a neighbourhood, where `neighbors` is None.
+        neighbors: what `find_neighbors` returned for the same x.
+        n_jobs: of scikit-learn's NearestNeighbors.
+
+    Returns:
+        μ or λ, above 0 ↦ labels (n,) int32 and their modularity.
+    """
+    check_choice("method", method, SWEPT)
     x = _check(x, n_clusters, seed)
-    values = _check_values(method, values)
     gamma = check_number("gamma", gamma, 0, exclusive=True)
     neighbors = find_neighbors(x, n_neighbors, n_jobs=n_jobs) if neighbors is None else _check_neighbors(neighbors, x)
     graph = neighbor_graph(neighbors)
-    if method == "sec":
-        embeddings = _sec_embeddings(x, graph, n_clusters, values, gamma, seed)
-    else:
-        embeddings = (
-            _smallest_eigenvectors(_ldmgi_laplacian(x, neighbors, value), n_clusters, seed) for value in values
-        )
-    labels = np.stack([_cluster_rows(embedding, seed) for embedding in embeddings])
-    modularities = np.array([modularity(graph, row) for row in labels])
-    return Sweep(np.array(values), labels, modularities, int(np.argmax(modularities)))
+    embed = (
+        _sec_embedding(x, graph, n_clusters, gamma, seed)
+        if method == "sec"
+        else lambda lam: _smallest_eigenvectors(_ldmgi_laplacian(x, neighbors, lam), n_clusters, seed)
+    )
+
+    def solve(value: float) -> tuple[np.ndarray, float]:
+        labels = _cluster_rows(embed(check_number("value", value, 0, exclusive=True)), seed)
+        return labels, modularity(graph, labels)
+
+    return solve
 
 
 def modularity(graph: Matrix, labels: np.ndarray) -> float:
@@ -371,10 +410,8 @@ def _local_models(x: Any, neighbors: np.ndarray, lam: float) -> np.ndarray:
     return centering @ ((inverse + inverse.transpose(0, 2, 1)) / 2) @ centering
 
 
-def _sec_embeddings(
-    x: Any, graph: Matrix, n_clusters: int, values: Sequence[float], gamma: float, seed: int
-) -> Iterator[np.ndarray]:
-    """The k smallest eigenvectors (n, k) of L + μ (I − Q diag(1 − w) Qᵀ) for each μ.
+def _sec_embedding(x: Any, graph: Matrix, n_clusters: int, gamma: float, seed: int) -> Callable[[float], np.ndarray]:
+    """μ ↦ the k smallest eigenvectors (n, k) of L + μ (I − Q diag(1 − w) Qᵀ).
 
     Q = [1/√n, U] with U the left singular vectors of the centred samples: H X (Xᵀ H X + γI)⁻¹ Xᵀ H is
     U diag(s²/(s² + γ)) Uᵀ, so that w = γ/(s² + γ), and 0 for the constant. Q is orthonormal to the last digits,
@@ -386,13 +423,16 @@ def _sec_embeddings(
     explained = basis[:, : len(weights)]
     reduced = basis.T @ (laplacian @ basis)
     penalties = np.append(weights, np.ones(basis.shape[1] - len(weights)))
-    for mu in values:
+
+    def embed(mu: float) -> np.ndarray:
         # For large μ the eigenvectors lie almost in Q, for small μ they are almost those of L: the best of both.
         small, mix = scipy.linalg.eigh(reduced + mu * np.diag(penalties), subset_by_index=(0, n_clusters - 1))
         apply = _low_rank(mu, -mu * (1 - weights), explained, laplacian)
         # The inverse, with I for L: near enough, as L's eigenvalues lie in [0, 2] and most of them near 1.
         invert = _low_rank(1 / (1 + mu), 1 / (1 + mu * weights) - 1 / (1 + mu), explained)
-        yield _refine(apply, invert, basis @ mix, max(1e-6 * small[-1], 1e-9))
+        return _refine(apply, invert, basis @ mix, max(1e-6 * small[-1], 1e-9))
+
+    return embed
 
 
 def _sec_basis(x: Any, start: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
@@ -535,9 +575,7 @@ def _floats(x: Any) -> Any:
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
 
-def _check_values(method: str, values: Sequence[float] | None) -> list[float]:
-    if values is None:
-        values = SEC_VALUES if method == "sec" else LDMGI_VALUES
+def _check_values(values: Sequence[float]) -> list[float]:
     if not len(values):
         raise ValueError("values must hold at least one number, got none")
     return [check_number("values", value, 0, exclusive=True) for value in values]

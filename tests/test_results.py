@@ -8,10 +8,11 @@ import pytest
 
 from experiments import report
 from experiments.paper.published import ACCURACY
-from experiments.paper.table import plus_minus
+from experiments.paper.table import Cell, Table, _markdown, plus_minus
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAPER = ROOT / "results" / "paper"
 RUNS = sorted({path.name.rpartition("-seed")[0] for path in (ROOT / "results").glob("*-seed*.json")})
 
 
@@ -73,6 +74,32 @@ def test_table_of_text_agrees_with_its_file(name, objective, score):
     table = README[README.index("| R8, text") :]
     cells = f"{median(acc):.4f} | {', '.join(f'{value:.4f}' for value in acc)} | {median(nmi):.4f}"
     assert f"| {name} | {cells} |" in table
+
+
+def cell(line, seeds):
+    if not line["mean"]:
+        return line["text"]
+    return Cell(
+        tuple(float(line[seed]) for seed in seeds if line[seed]),
+        float(line["published"]) if line["published"] else None,
+    )
+
+
+@pytest.mark.parametrize("path", sorted(PAPER.glob("*.csv")), ids=lambda path: path.stem)
+def test_table_of_the_paper_agrees_with_its_file(path):
+    with open(path, newline="") as file:
+        lines = list(csv.DictReader(file))
+    seeds = [name for name in lines[0] if name.startswith("seed ")]
+    columns = tuple(dict.fromkeys(line["column"] for line in lines))
+    rows = {line["row"]: () for line in lines}
+    for line in lines:
+        rows[line["row"]] += (cell(line, seeds),)
+    assert _markdown(Table("", columns, rows, "")) in README
+
+
+def test_pictures_of_the_paper_are_all_shown_and_all_there():
+    shown = re.findall(r"!\[.*\]\(results/paper/(.*\.png)\)", README)
+    assert sorted(shown) == sorted(path.name for path in PAPER.glob("*.png"))
 
 
 def benchmark(name):

@@ -12,8 +12,9 @@ from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.data.atomic import atomic_write
 from dec_jax.samples import take_rows
 from experiments import plan, trial
-from experiments.paper import figure
+from experiments.paper import figure, table
 from experiments.paper.context import Context
+from experiments.paper.table import Cell
 from experiments.pictures import _colours, _tidy
 from experiments.settings import Settings
 
@@ -40,11 +41,12 @@ class Moments(NamedTuple):
 
 
 def run(context: Context) -> None:
-    """Writes a picture for each data set, of the first seed."""
+    """Writes a picture and its figures for each data set, of the first seed."""
     context.each(NAMES, _make)
 
 
 def _make(context: Context, name: str) -> None:
+    stem = f"embedding-{Path(name).stem}"
     moments = _kept_moments(context, context.settings(name, context.seeds[0]))
     plane = layouts(moments.z)
     picture = figure.new(9, 6.2)
@@ -56,7 +58,10 @@ def _make(context: Context, name: str) -> None:
         f"Figure 4 of the paper on {name}: t-SNE of {len(moments.classes):,} samples' embeddings, from the same "
         f"start each time; colours are classes. Seed {context.seeds[0]} alone."
     )
-    figure.write(context, f"embedding-{Path(name).stem}", picture, caption)
+    figure.write(context, stem, picture, caption)
+    rows = {f"{step:,}": (Cell((100 * acc,)),) for step, acc in zip(moments.steps, moments.acc, strict=True)}
+    caption = f"ACC in per cent of all samples as the embedding moves, seed {context.seeds[0]} alone."
+    table.write(context, f"{stem}-values", table.Table(f"Clustering {name}, by step", ("ACC",), rows, caption))
 
 
 def layouts(z: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from dec_jax import metrics
 from experiments import baselines
 from experiments.paper.context import Context, Unavailable
 from experiments.paper.table import Cell
+from experiments.progress import PhaseProgress
 from experiments.sweeping.capacity import memory_limit
 
 Representation = Callable[[int], Any]  # (n, d) samples by the seed of the network that they come from, if from any
@@ -45,7 +47,10 @@ def of_baseline(
 
     try:
         return Cell(
-            tuple(100 * _kept(context, method, x, n_clusters, seed, score) for seed in context.seeds), published
+            tuple(
+                100 * _kept(context, method, x(seed), n_clusters, seed, partial(score, seed)) for seed in context.seeds
+            ),
+            published,
         )
     except Unavailable as error:
         return Cell((), published, str(error))
@@ -72,25 +77,36 @@ def nine_values(
 ) -> dict[str, Any]:
     """ACC and NMI for each value of the parameter of SEC or LDMGI, and the index that modularity chooses.
 
+    Each value is kept as soon as it is known.
+
     Raises:
         Unavailable: the memory is too small.
     """
+    samples = x(seed)
 
-    def score(seed: int) -> dict[str, Any]:
-        samples = x(seed)
+    @cache
+    def solver() -> Callable[[float], tuple[np.ndarray, float]]:
         _check_memory(method, samples, n_clusters)
-        sweep = baselines.sweep(method, samples, n_clusters, seed=seed)
-        scores = [metrics.scores(y, labels) for labels in sweep.labels]
-        found = {name: [row[name] for row in scores] for name in ("acc", "nmi")}
-        return found | {"values": sweep.values.tolist(), "chosen": sweep.chosen}
+        return baselines.solver(method, samples, n_clusters, seed=seed)
 
-    return _kept(context, method, x, n_clusters, seed, score)
+    def score(value: float) -> dict[str, float]:
+        labels, modularity = solver()(value)
+        return metrics.scores(y, labels) | {"modularity": modularity}
+
+    values, found = baselines.values_of(method), []
+    with PhaseProgress() as progress:
+        progress.start(f"{method}, seed {seed}", len(values))
+        for value in values:
+            row = _kept(context, f"{method} {value:g}", samples, n_clusters, seed, partial(score, value))
+            found.append(row)
+            progress.advance(len(found), value=value, **row)
+        progress.finish()
+    columns = {name: [row[name] for row in found] for name in ("acc", "nmi", "modularity")}
+    return columns | {"values": list(values), "chosen": int(np.argmax(columns["modularity"]))}
 
 
-def _kept(
-    context: Context, method: str, x: Representation, n_clusters: int, seed: int, score: Callable[[int], Any]
-) -> Any:
-    return context.remember(f"{method} of {_fingerprint(x(seed))}, k {n_clusters}, seed {seed}", lambda: score(seed))
+def _kept(context: Context, method: str, samples: Any, n_clusters: int, seed: int, score: Callable[[], Any]) -> Any:
+    return context.remember(f"{method} of {_fingerprint(samples)}, k {n_clusters}, seed {seed}", score)
 
 
 def _fingerprint(x: Any) -> str:

@@ -97,7 +97,7 @@ def test_the_value_chosen_without_labels_finds_the_shapes(method, shape):
 def test_sec_spans_the_eigenvectors_of_the_dense_matrix(mu, gamma):
     x = digits()
     graph = neighbor_graph(find_neighbors(x))
-    (found,) = baselines._sec_embeddings(x, graph, 6, [mu], gamma, 0)
+    found = baselines._sec_embedding(x, graph, 6, gamma, 0)(mu)
     expected = np.linalg.eigh(dense_sec_matrix(x.astype(float), mu, gamma))[1][:, :6]
     # The dense matrix itself loses digits where μ is large: 1e8 times an inverse.
     assert largest_angle(found, expected) < (1e-3 if mu < 1e6 else 1e-2)

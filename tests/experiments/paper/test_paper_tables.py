@@ -69,9 +69,35 @@ def test_accuracy_of_all_methods(tiny, monkeypatch):
 def test_a_table_that_was_made_is_not_computed_again(tiny, monkeypatch):
     accuracy.run(tiny)
     first = (tiny.out / "accuracy.csv").read_bytes()
-    monkeypatch.setattr(baselines, "sweep", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(baselines, "solver", lambda *_, **__: pytest.fail("computed again"))
     accuracy.run(tiny)
     assert (tiny.out / "accuracy.csv").read_bytes() == first
+
+
+@pytest.mark.usefixtures("few_values")
+def test_nine_values_that_were_stopped_go_on_with_the_next(tiny, monkeypatch):
+    def counted(*arguments, **options):
+        solve = solver(*arguments, **options)
+
+        def solve_once(value):
+            solved.append(value)
+            if len(solved) == 2:
+                raise KeyboardInterrupt
+            return solve(value)
+
+        return solve_once
+
+    solver, solved = baselines.solver, []
+    monkeypatch.setattr(baselines, "solver", counted)
+    y, x = tiny.load("digits").y, tiny.scaled("digits")
+    with pytest.raises(KeyboardInterrupt):
+        scores.nine_values(tiny, "sec", lambda _: x, y, 10, 0)
+    found = scores.nine_values(tiny, "sec", lambda _: x, y, 10, 0)
+    assert solved == [1e-2, 1.0, 1.0]
+    swept = baselines.sweep("sec", x, 10)
+    assert found["acc"] == pytest.approx([metrics.accuracy(y, labels) for labels in swept.labels])
+    assert found["modularity"] == pytest.approx(swept.modularity)
+    assert found["chosen"] == swept.chosen
 
 
 @pytest.mark.usefixtures("few_values")

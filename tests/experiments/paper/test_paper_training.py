@@ -35,8 +35,12 @@ def test_embedding_at_moments_of_the_trial(one_seed, monkeypatch):
     np.testing.assert_allclose(z[0], frozen.z, atol=1e-5)
     np.testing.assert_allclose(z[-1], trained.z, atol=1e-5)
     text = (one_seed.out / "embedding-digits.svg").read_text()
+    found = rows(one_seed, "embedding-digits-values")
+    assert list(found) == [("0", "ACC"), ("10", "ACC"), ("20", "ACC")]
     for step, phase in ((0, "autoencoder_kmeans"), (20, "final")):
-        assert f"step {step}: ACC {100 * trained.result[phase]['acc']:.1f} %" in text
+        accuracy = 100 * trained.result[phase]["acc"]
+        assert f"step {step}: ACC {accuracy:.1f} %" in text
+        assert float(found[f"{step}", "ACC"]["mean"]) == pytest.approx(accuracy)
     monkeypatch.setattr(embedding.clustering, "fit", lambda *_, **__: pytest.fail("trained again"))
     embedding.run(one_seed)
 
