@@ -191,18 +191,7 @@ def ldmgi(x: Any, n_clusters: int, lam: float, *, seed: int = 0, neighbors: np.n
     return sweep("ldmgi", x, n_clusters, values=(lam,), seed=seed, neighbors=neighbors).labels[0]
 
 
-def sweep(
-    method: str,
-    x: Any,
-    n_clusters: int,
-    *,
-    values: Sequence[float] | None = None,
-    seed: int = 0,
-    gamma: float = 1.0,
-    n_neighbors: int = 5,
-    neighbors: np.ndarray | None = None,
-    n_jobs: int | None = None,
-) -> Sweep:
+def sweep(method: str, x: Any, n_clusters: int, *, values: Sequence[float] | None = None, **options: Any) -> Sweep:
     """SEC or LDMGI for each value of its parameter, on one graph; the labels of a value do not depend on the others.
 
     Args:
@@ -210,18 +199,12 @@ def sweep(
         x: (n, d), dense or sparse (which becomes dense for SEC).
         n_clusters: k.
         values: μ or λ, each above 0; None stands for SEC_VALUES or LDMGI_VALUES.
-        seed: of the eigensolver's start and of k-means.
-        gamma: ridge of SEC, above 0; of no use to LDMGI.
-        n_neighbors: samples in a neighbourhood, where `neighbors` is None.
-        neighbors: what `find_neighbors` returned for the same x.
-        n_jobs: of scikit-learn's NearestNeighbors.
+        **options: those of `solver`.
 
     Returns:
         The labels of every value, and which one is chosen.
     """
-    check_choice("method", method, SWEPT)
     values = _check_values(values_of(method) if values is None else values)
-    options = {"seed": seed, "gamma": gamma, "n_neighbors": n_neighbors, "neighbors": neighbors, "n_jobs": n_jobs}
     labels, modularities = zip(*map(solver(method, x, n_clusters, **options), values), strict=True)
     return Sweep(np.array(values), np.stack(labels), np.array(modularities), int(np.argmax(modularities)))
 

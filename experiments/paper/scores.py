@@ -48,7 +48,8 @@ def of_baseline(
     try:
         return Cell(
             tuple(
-                100 * _kept(context, method, x(seed), n_clusters, seed, partial(score, seed)) for seed in context.seeds
+                100 * _kept(context, method, _fingerprint(x(seed)), n_clusters, seed, partial(score, seed))
+                for seed in context.seeds
             ),
             published,
         )
@@ -83,6 +84,7 @@ def nine_values(
         Unavailable: the memory is too small.
     """
     samples = x(seed)
+    fingerprint = _fingerprint(samples)
 
     @cache
     def solver() -> Callable[[float], tuple[np.ndarray, float]]:
@@ -97,7 +99,7 @@ def nine_values(
     with PhaseProgress() as progress:
         progress.start(f"{method}, seed {seed}", len(values))
         for value in values:
-            row = _kept(context, f"{method} {value:g}", samples, n_clusters, seed, partial(score, value))
+            row = _kept(context, f"{method} {value:g}", fingerprint, n_clusters, seed, partial(score, value))
             found.append(row)
             progress.advance(len(found), value=value, **row)
         progress.finish()
@@ -105,8 +107,8 @@ def nine_values(
     return columns | {"values": list(values), "chosen": int(np.argmax(columns["modularity"]))}
 
 
-def _kept(context: Context, method: str, samples: Any, n_clusters: int, seed: int, score: Callable[[], Any]) -> Any:
-    return context.remember(f"{method} of {_fingerprint(samples)}, k {n_clusters}, seed {seed}", score)
+def _kept(context: Context, method: str, fingerprint: str, n_clusters: int, seed: int, score: Callable[[], Any]) -> Any:
+    return context.remember(f"{method} of {fingerprint}, k {n_clusters}, seed {seed}", score)
 
 
 def _fingerprint(x: Any) -> str:
