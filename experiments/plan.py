@@ -1,7 +1,7 @@
 """What settings mean in the library's terms: the network, the pretraining's stages, the optimisers."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from dec_jax import clustering, corruption, objectives, pretraining
+from dec_jax import clustering, corruption, objectives, partition, pretraining
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Affine, Chain, Noise, image_shape_of
 from dec_jax.autoencoder import Autoencoder
@@ -35,6 +35,7 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     """The settings with everything that depends on the data filled in.
 
     Raises:
+        ImportError: a setting needs an extra that is missing.
         TypeError, ValueError: a setting is missing or does not fit the data.
     """
     n = data.x.shape[0]
@@ -50,18 +51,18 @@ def resolve(settings: Settings, data: Dataset) -> Settings:
     )
     if settings.unlabelled:
         check_choice("data set with unlabelled samples", settings.data, UNLABELLED_NAMES)
-    _check_steps(resolved)
+    _check_steps(resolved, ("layer_wise_steps", "fine_tuning_steps", "max_steps"))
     _check_cross_entropy(resolved)
     network(resolved, data.x.shape[1])
     augmentation(resolved, data.x.shape[1])
     _check_objective(resolved, data.x.shape[1])
     _check_resets(resolved, n)
-    return resolved
+    return _resolve_start(resolved, n)
 
 
-def _check_steps(settings: Settings) -> None:
+def _check_steps(settings: Settings, names: Iterable[str]) -> None:
     """The place of a batch in the stream of samples is counted in int32."""
-    for name in ("layer_wise_steps", "fine_tuning_steps", "max_steps"):
+    for name in names:
         limit = 2**31 // settings.batch_size - 1
         check_integer(name, getattr(settings, name), 0, limit, why=f"2³¹ samples in batches of {settings.batch_size}")
 
@@ -117,6 +118,18 @@ def _check_resets(settings: Settings, n_samples: int) -> None:
             f"max_steps must be more than {last}, the step of the last of {settings.resets} resets, "
             f"got {settings.max_steps}"
         )
+
+
+def _resolve_start(settings: Settings, n_samples: int) -> Settings:
+    if settings.start == "kmeans":
+        return settings
+    why = f"with start={settings.start} one less than the number of samples"
+    check_integer("n_clusters", settings.n_clusters, 2, n_samples - 1, why=why)
+    partition.import_umap()
+    if settings.start_steps is None:
+        settings = replace(settings, start_steps=partition.default_steps(n_samples, settings.batch_size))
+    _check_steps(settings, ("start_steps",))
+    return settings
 
 
 def network(settings: Settings, n_features: int) -> Autoencoder | ConvolutionalAutoencoder:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ METHODS = {
     "autoencoder_kmeans": "k-means on the embedding",
     "final": "DEC",
 }
+N2D = {"n2d": "N2D on the embedding"}  # where clustering starts from it
 PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
 HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
 RESULT_FILE = "result.json"
@@ -45,7 +46,7 @@ def summarize(trial: Trial) -> dict[str, Any]:
     return {
         "settings": vars(trial.settings),
         "data": {"name": trial.data.name, "n_samples": n, "n_features": d},
-        **{method: _scores(trial, method) for method in METHODS},
+        **{method: _scores(trial, method) for method in _methods(trial.labels)},
         "seconds": trial.seconds,
         "speed": speeds(trial),
         "steps": trial.steps,
@@ -54,6 +55,12 @@ def summarize(trial: Trial) -> dict[str, Any]:
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         "git_commit": git_commit(),
     }
+
+
+def _methods(found: Container[str]) -> dict[str, str]:
+    """The names of the methods of a run, in the order of its table."""
+    methods = METHODS | (N2D if "n2d" in found else {})
+    return methods | {"final": methods.pop("final")}
 
 
 def _scores(trial: Trial, method: str) -> dict[str, Any]:
@@ -80,15 +87,16 @@ def objective_name(objective: str) -> str:
 
 
 def print_table(result: Mapping[str, Any], console: Console) -> None:
-    """Prints the three methods' scores, where there are labels, and the seconds that each one took in all."""
+    """Prints the methods' scores, where there are labels, and the seconds that each one took in all."""
     seconds = result["seconds"]
     totals = {"kmeans": seconds["kmeans"]}
     totals["autoencoder_kmeans"] = seconds["pretraining"] + seconds["autoencoder_kmeans"]
-    totals["final"] = totals["autoencoder_kmeans"] + seconds["clustering"]
+    totals["n2d"] = seconds["pretraining"] + seconds.get("n2d", 0.0)
+    totals["final"] = totals["autoencoder_kmeans"] + seconds.get("n2d", 0.0) + seconds["clustering"]
     data = result["data"]
     title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
     table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
-    names = METHODS | {"final": objective_name(result["settings"]["objective"])}
+    names = _methods(result) | {"final": objective_name(result["settings"]["objective"])}
     for method, name in names.items():
         scores = (result[method][score] for score in ("acc", "nmi", "ari"))
         cells = ("–" if score is None else f"{score:.4f}" for score in scores)

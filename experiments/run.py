@@ -21,6 +21,7 @@ from experiments.presets import N_CLUSTERS, PRESETS, changes_of
 from experiments.profiler import Profiler
 from experiments.progress import PhaseProgress
 from experiments.settings import AUGMENTATIONS, HELP, OBJECTIVES, Settings, parse
+from experiments.sweeping.pretraining_cache import PretrainingCache
 
 AUGMENT = ("rotation=10", "shift=0.1")  # of --augment without ranges (Guo et al., DEC-DA, ACML 2018)
 UNFINISHED = "unfinished"
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--seed", type=int, default=0, metavar="S", help="fixes the run to the last bit (default: 0)")
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/DATA-PRESET-seedS")
     cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting")
+    cli.add_argument("--cache", type=Path, metavar="DIR", help="folder of pretrained networks, shared with sweeps")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
     cli.add_argument(
         "--profile",
@@ -136,12 +138,15 @@ def run(arguments: argparse.Namespace) -> None:
     samples = data.apply_scaling(scaling, dataset.x)
     unlabelled = trial.load_unlabelled(resolved, scaling, arguments.data_dir)
     identity = vars(resolved) | {"samples": trial.fingerprint(dataset)}
+    cache = PretrainingCache(arguments.cache) if arguments.cache else None
     with naming(out):
         _make_writable(out, dataset)
         journal = Journal(out / UNFINISHED, identity, overwrite=arguments.overwrite)
         usable_batch_size(settings.batch_size, dataset.x.shape[0])  # says so where it is none
         with PhaseProgress() as progress, profiler:
-            begun = trial.Trial(resolved, dataset, scaling, samples, journal, progress, profiler, unlabelled=unlabelled)
+            begun = trial.Trial(
+                resolved, dataset, scaling, samples, journal, progress, profiler, cache=cache, unlabelled=unlabelled
+            )
             del samples  # the trial lets go of them once the device has them
             finished = trial.run(begun)
         result = report.summarize(finished)

@@ -15,6 +15,7 @@ OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "step", "cosine")
 OBJECTIVES = ("dec", "idec", "dcn", "dkm")
 NETWORKS = ("dense", "convolutional")
+STARTS = ("kmeans", "n2d")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Settings:
     bias_factor: float = 1.0
 
     kmeans_restarts: int = 20
+    start: str = "kmeans"
+    start_steps: int | None = None
     cluster_optimizer: str = "sgd"
     cluster_learning_rate: float = 0.01
     cluster_momentum: float = 0.9
@@ -127,6 +130,8 @@ HELP = {
     "momentum": "of sgd in pretraining",
     "bias_factor": "learning rate of biases relative to weights in the schedule step (the release has 2)",
     "kmeans_restarts": "restarts of k-means, the smallest inertia wins",
+    "start": f"of clustering: {', '.join(STARTS)} (UMAP of the embedding and a Gaussian mixture; needs dec_jax[n2d])",
+    "start_steps": "steps in which the network learns the partition of n2d; none for 2 epochs, at least 200 steps",
     "cluster_optimizer": f"of clustering: {', '.join(OPTIMIZERS)}",
     "cluster_learning_rate": "of clustering, constant",
     "cluster_momentum": "of sgd in clustering",
@@ -185,6 +190,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "momentum": _rate,
     "bias_factor": _positive,
     "kmeans_restarts": _size,
+    "start": partial(check_choice, choices=STARTS),
+    "start_steps": _count,
     "cluster_optimizer": partial(check_choice, choices=OPTIMIZERS),
     "cluster_learning_rate": _positive,
     "cluster_momentum": _rate,

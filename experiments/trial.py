@@ -17,7 +17,7 @@ import scipy.sparse
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from dec_jax import autoencoder, clustering, data, metrics, pretraining
+from dec_jax import autoencoder, clustering, data, metrics, partition, pretraining
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.data import Dataset, Scaling
@@ -62,7 +62,8 @@ class Trial:
         trained: the trained model.
         z: (n, m) embedding.
         q: (n, k) soft assignment.
-        labels: clusters (n,) int32 by method: "kmeans", "autoencoder_kmeans" and "final", the largest q.
+        labels: clusters (n,) int32 by method: "kmeans", "autoencoder_kmeans", "n2d" where clustering starts from
+            it, and "final", the largest q.
         history: rows with phase, step, loss and, in clustering, label change and scores.
         seconds: by phase.
         steps: updates of the clustering phase.
@@ -260,8 +261,11 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     if not settings.train_encoder:
         model, params, x = clustering.freeze_encoder(model, params, x)
     augmentation = plan.clustering_augmentation(settings, trial.data.x.shape[1])
-    optimizer, objective = plan.clustering_optimizer(settings), plan.objective(settings)
-    assignment = plan.assignment(settings)
+    shared = {
+        "optimizer": plan.clustering_optimizer(settings),
+        "objective": plan.objective(settings),
+        "assignment": plan.assignment(settings),
+    }
     trial.progress.start("k-means on embedding", 1)
     with _timed(trial, "autoencoder_kmeans"):
         state = clustering.init(
@@ -270,14 +274,15 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             params,
             x,
             settings.n_clusters,
-            optimizer=optimizer,
-            objective=objective,
-            assignment=assignment,
             n_restarts=settings.kmeans_restarts,
+            **shared,
         )
         trial.labels["autoencoder_kmeans"] = np.array(state.labels)
     trial.progress.advance(1)
     trial.progress.finish()
+    if settings.start == "n2d":
+        how = shared | {"augmentation": augmentation, "batch_size": settings.batch_size}
+        state = _start_from_manifold(trial, model, params, keys, x, how)
 
     state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0, "settled": False})
     rows: list[Row] = saved["history"]
@@ -298,9 +303,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
             model,
             jax.tree.map(jnp.asarray, state),
             x,
-            optimizer=optimizer,
-            objective=objective,
-            assignment=assignment,
+            **shared,
             augmentation=augmentation,
             batch_size=settings.batch_size,
             update_interval=settings.update_interval,
@@ -315,6 +318,36 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     trial.stop_reason = "tolerance" if finished else fit.stop_reason
     trial.progress.finish(f"{trial.steps:,} steps, stopped by {trial.stop_reason}")
     return fit.state
+
+
+def _start_from_manifold(
+    trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Samples, how: dict[str, Any]
+) -> ClusteringState:
+    """The state before clustering, once the network has learnt the partition that N2D finds in its embedding."""
+    settings, progress = trial.settings, trial.progress
+    found, saved = trial.journal.load("n2d") or ({}, {"seconds": 0.0})
+    progress.start("N2D on the embedding", 3)
+    with _timed(trial, "n2d", saved["seconds"]) as seconds:
+
+        def keep(**entry: np.ndarray) -> dict[str, np.ndarray]:
+            trial.journal.save("n2d", entry, {"seconds": seconds()})
+            return entry
+
+        if "labels" not in found:
+            z = np.asarray(clustering.embed(model, autoencoder.encoder_params(params), x))
+            if not found:
+                found = keep(**partition.find_neighbors(z)._asdict())
+            progress.advance(1)
+            neighbors = partition.Neighbors(**found)
+            found = keep(labels=partition.manifold(z, settings.n_clusters, seed=settings.seed, neighbors=neighbors))
+        progress.advance(2)
+        key = jax.random.fold_in(keys.kmeans, 1)  # k-means on the embedding had the key itself
+        options = how | {"n_steps": settings.start_steps}
+        state = partition.start(key, model, params, found["labels"], x, settings.n_clusters, **options)
+        progress.advance(3)
+        progress.finish()
+    trial.labels["n2d"] = found["labels"]
+    return state
 
 
 def _clustering_row(state: ClusteringState, info: ClusteringInfo, y: np.ndarray | None) -> Row:

@@ -81,7 +81,7 @@ def check_maskable(settings: Settings) -> None:
     Raises:
         ValueError: they have something that only a run of its own has.
     """
-    for name in ("network", "unlabelled", "resets", "reseed_empty"):
+    for name in ("network", "unlabelled", "start", "resets", "reseed_empty"):
         default, value = getattr(Settings, name), getattr(settings, name)
         if value != default:
             raise ValueError(f"{name} must be {default} in a sweep, got {value}: experiments.run has it")

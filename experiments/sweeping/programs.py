@@ -84,6 +84,8 @@ def pretraining_template(settings: Settings, bottleneck: int) -> Settings:
 
 _ONLY_CLUSTERING = (
     "kmeans_restarts",
+    "start",
+    "start_steps",
     "cluster_optimizer",
     "update_interval",
     "train_encoder",

@@ -31,6 +31,19 @@ def test_batches_are_no_larger_than_the_data():
     assert plan.resolve(Settings(n_clusters=3, batch_size=300), DATA).batch_size == 300
 
 
+def test_the_steps_of_a_start_from_a_partition_are_two_epochs():
+    assert plan.resolve(Settings(n_clusters=3, start="n2d"), DATA).start_steps == 200
+    assert plan.resolve(Settings(n_clusters=3, start="n2d", batch_size=2), DATA).start_steps == 300
+    assert plan.resolve(Settings(n_clusters=3, start="n2d", start_steps=0), DATA).start_steps == 0
+    assert plan.resolve(Settings(n_clusters=3), DATA).start_steps is None
+
+
+def test_a_start_without_its_extra_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ImportError, match=r'pip install "dec_jax\[n2d\]"'):
+        plan.resolve(Settings(n_clusters=3, start="n2d"), DATA)
+
+
 def test_given_values_stay():
     given = Settings(n_clusters=300, batch_size=7, update_interval=9, scaling="unit")
     assert plan.resolve(given, DATA) == given
@@ -49,6 +62,8 @@ def test_scaling_follows_the_data(dataset, rule):
     [
         ({"n_clusters": None}, "n_clusters is missing.*--n-clusters K"),
         ({"n_clusters": 301}, r"n_clusters must be between 2 and 300 \(the number of samples\), got 301"),
+        ({"n_clusters": 300, "start": "n2d"}, r"n_clusters must be between 2 and 299 \(with start=n2d one less"),
+        ({"start": "n2d", "start_steps": 10**7}, "start_steps must be between 0 and 8388607"),
         ({"max_steps": 10**7}, r"max_steps must be between 0 and 8388607 \(2³¹ samples in batches of 256\)"),
         ({"layer_wise_steps": 10**7}, "layer_wise_steps must be"),
         ({"fine_tuning_steps": 10**7}, "fine_tuning_steps must be"),

@@ -7,6 +7,7 @@ import sys
 from collections import Counter, namedtuple
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import scipy.sparse
 from tiny_run import X, Y, check_identical, cluster, command, read
 
 from benchmarks import compilations
-from dec_jax import assign, embed, load_model, resets
+from dec_jax import assign, embed, load_model, partition, pretraining, resets
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from experiments import plan, report, run, sweep, trial
 from experiments.progress import PhaseProgress
@@ -277,6 +278,7 @@ def test_samples_that_are_no_images(refused, tmp_path, words):
     ("word", "problem"),
     [
         ("network=convolutional", "network must be dense in a sweep, got convolutional"),
+        ("start=n2d", "start must be kmeans in a sweep, got n2d"),
         ("resets=2", "resets must be 0 in a sweep, got 2"),
         ("reseed_empty=true", "reseed_empty must be False in a sweep, got True"),
     ],
@@ -530,6 +532,43 @@ def test_a_killed_run_goes_on_to_the_same_end(files, tmp_path):
     whole = cluster(files.x, tmp_path / "whole", layer_wise_steps=0, max_steps=2000)
     check_identical(read(out), whole)
     assert whole.result["steps"] == 2000
+
+
+@pytest.mark.usefixtures("no_pictures", "eager_journal")
+def test_an_interrupted_run_goes_on_from_its_partition(files, tmp_path, monkeypatch):
+    settings = {"layer_wise_steps": 0, "start": "n2d", "start_steps": 30}
+    words = command(files.x, "--out", tmp_path / "out", **settings)
+    whole = cluster(files.x, tmp_path / "whole", **settings)
+    assert set(whole.result["n2d"]) == {"acc", "nmi", "ari", "cluster_sizes"}
+    assert whole.result["seconds"]["n2d"] > 0
+    for name in ("find_neighbors", "manifold", "start"):  # all that there is to do, a step further each time
+        with monkeypatch.context() as patch:
+            patch.setattr(partition, name, Mock(side_effect=KeyboardInterrupt))
+            assert run.main(words) == 130
+    with monkeypatch.context() as patch:
+        patch.delattr(partition, "manifold")
+        assert run.main(words) == 0
+    check_identical(read(tmp_path / "out"), whole)
+    assert read(tmp_path / "out").result["n2d"] == whole.result["n2d"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_table_has_a_row_for_the_partition(files, tmp_path, capsys):
+    cluster(files.x, tmp_path / "out", layer_wise_steps=0, fine_tuning_steps=20, max_steps=20, start="n2d")
+    table = capsys.readouterr().out
+    assert table.index("k-means on the embedding") < table.index("N2D on the embedding") < table.index("DEC")
+    settings = read(tmp_path / "out").result["settings"]
+    assert (settings["start"], settings["start_steps"]) == ("n2d", 200)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_runs_with_one_cache_pretrain_once(files, tmp_path, monkeypatch):
+    words = ("--cache", tmp_path / "cache")
+    first = cluster(files.x, tmp_path / "first", *words, layer_wise_steps=0, max_steps=20)
+    monkeypatch.delattr(pretraining, "pretrain")
+    second = cluster(files.x, tmp_path / "second", *words, layer_wise_steps=0, max_steps=20, start="n2d")
+    alone = first.result["autoencoder_kmeans"], first.result["seconds"]["pretraining"]
+    assert (second.result["autoencoder_kmeans"], second.result["seconds"]["pretraining"]) == alone
 
 
 @pytest.mark.real_data

@@ -110,6 +110,7 @@ def test_words_that_cannot_be_read(word, problem):
         ("decay_every", 0),
         ("bias_factor", 0.0),
         ("kmeans_restarts", 0),
+        ("start_steps", -1),
         ("alpha", 0.0),
         ("alpha", -1.0),
         ("update_interval", 0),
@@ -158,6 +159,7 @@ def test_values_out_of_range(name, value):
         ("network", "convolutionl", "convolutional"),
         ("kernel", "gausian", "gaussian"),
         ("objective", "dmk", "dkm"),
+        ("start", "kmean", "kmeans"),
     ],
 )
 def test_unknown_names_are_told_their_neighbours(name, value, near):

@@ -34,6 +34,8 @@ CLUSTERING_FIELDS = {
     "n_clusters",
     "preset",
     "kmeans_restarts",
+    "start",
+    "start_steps",
     "cluster_optimizer",
     "cluster_learning_rate",
     "cluster_momentum",
