@@ -28,9 +28,9 @@ from experiments.trial import Trial
 METHODS = {
     "kmeans": "k-means on the input",
     "autoencoder_kmeans": "k-means on the embedding",
+    "n2d": "N2D on the embedding",  # where clustering starts from it
     "final": "DEC",
 }
-N2D = {"n2d": "N2D on the embedding"}  # where clustering starts from it
 PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
 HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
 RESULT_FILE = "result.json"
@@ -46,7 +46,7 @@ def summarize(trial: Trial) -> dict[str, Any]:
     return {
         "settings": vars(trial.settings),
         "data": {"name": trial.data.name, "n_samples": n, "n_features": d},
-        **{method: _scores(trial, method) for method in _methods(trial.labels)},
+        **{method: _scores(trial, method) for method in methods(trial.labels)},
         "seconds": trial.seconds,
         "speed": speeds(trial),
         "steps": trial.steps,
@@ -57,10 +57,9 @@ def summarize(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _methods(found: Container[str]) -> dict[str, str]:
-    """The names of the methods of a run, in the order of its table."""
-    methods = METHODS | (N2D if "n2d" in found else {})
-    return methods | {"final": methods.pop("final")}
+def methods(found: Container[str]) -> dict[str, str]:
+    """Those of `METHODS` that a trial has labels of, or a result scores."""
+    return {method: name for method, name in METHODS.items() if method in found}
 
 
 def _scores(trial: Trial, method: str) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     data = result["data"]
     title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
     table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
-    names = _methods(result) | {"final": objective_name(result["settings"]["objective"])}
+    names = methods(result) | {"final": objective_name(result["settings"]["objective"])}
     for method, name in names.items():
         scores = (result[method][score] for score in ("acc", "nmi", "ari"))
         cells = ("–" if score is None else f"{score:.4f}" for score in scores)

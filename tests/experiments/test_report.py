@@ -50,7 +50,7 @@ def test_result_says_what_was_done(finished, files):
 def test_scores_are_those_of_the_assignments(finished):
     result, labels = finished.outcome.result, finished.outcome.assignments["labels"]
     assert result["final"] == metrics.scores(Y, labels) | {"cluster_sizes": np.bincount(labels, minlength=10).tolist()}
-    for method in report.METHODS:
+    for method in report.methods(result):
         assert set(result[method]) == {*SCORES, "cluster_sizes"}
         assert sum(result[method]["cluster_sizes"]) == 200
     last = finished.outcome.history[-1]
@@ -84,7 +84,7 @@ def test_the_model_assigns_as_the_run_did(finished):
 
 def test_without_labels_there_are_no_scores(files, tmp_path, capsys):
     outcome = cluster(files.x, tmp_path / "out")
-    for method in report.METHODS:
+    for method in report.methods(outcome.result):
         assert [outcome.result[method][score] for score in SCORES] == [None] * 3
     assert all(row[score] == "" for row in outcome.history for score in SCORES)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(report.FILES) - {"confusion.png"})
@@ -175,6 +175,18 @@ def test_table(finished):
     assert "pretraining: 117.2 steps/s, 0.65 of the device's rate of matrix products" in lines
     assert "clustering: 9.0 steps/s" in lines
     assert "DEC did 100 steps and was stopped by max_steps" in lines
+
+
+def test_a_partition_has_its_row_and_its_seconds(finished):
+    seconds = {"kmeans": 1.0, "pretraining": 20.0, "autoencoder_kmeans": 3.0, "n2d": 50.0, "clustering": 400.0}
+    lines = table(finished.outcome.result | {"seconds": seconds, "n2d": finished.outcome.result["kmeans"]}).splitlines()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("k-means on the input", "1.0"),
+        ("k-means on the embedding", "23.0"),
+        ("N2D on the embedding", "70.0"),
+        ("DEC", "473.0"),
+    ]
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are(finished):
