@@ -1,20 +1,12 @@
-"""Clustering that starts from a partition of the samples, where k-means on the embedding starts from round clusters.
+"""Clustering that starts from a partition of the samples, where k-means on the embedding starts from round clusters."""
 
-The partition may come from anywhere; `manifold` finds one as N2D does (McConville et al., "N2D: (Not Too) Deep
-Clustering via Clustering the Local Manifold of an Autoencoded Embedding", ICPR 2020).
-"""
-
-import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
 from dec_jax import autoencoder, clustering
 from dec_jax.assignment import Assignment
@@ -23,91 +15,10 @@ from dec_jax.clustering import ClusteringState
 from dec_jax.corruption import Corruption
 from dec_jax.objectives import Objective, StepInputs, as_objective, dec
 from dec_jax.samples import Samples, usable_batch_size
-from dec_jax.validation import check_integer, check_labels, check_samples
+from dec_jax.validation import check_integer, check_labels
 
-N_NEIGHBORS = 20  # of N2D
 LEAST_STEPS = 200
 EPOCHS = 2
-
-
-class Neighbors(NamedTuple):
-    """The nearest samples of each sample, itself the first.
-
-    Attributes:
-        indices: (n, κ) integers.
-        distances: (n, κ), Euclidean.
-    """
-
-    indices: np.ndarray
-    distances: np.ndarray
-
-
-def find_neighbors(z: np.ndarray, n_neighbors: int = N_NEIGHBORS) -> Neighbors:
-    """The κ nearest samples of each sample.
-
-    Args:
-        z: (n, m) embedding.
-        n_neighbors: κ, at least 2; n where there are fewer samples.
-    """
-    z = check_samples(z, "z")
-    check_integer("n_neighbors", n_neighbors, 2)
-    others = NearestNeighbors(n_neighbors=min(n_neighbors, len(z)) - 1, n_jobs=-1).fit(z)
-    distances, indices = others.kneighbors()  # which leaves the sample itself out, also where others are equal to it
-    own = np.arange(len(z))
-    return Neighbors(np.column_stack([own, indices]), np.column_stack([np.zeros(len(z)), distances]))
-
-
-def manifold(
-    z: np.ndarray, n_clusters: int, *, seed: int = 0, neighbors: Neighbors | None = None, n_restarts: int = 20
-) -> np.ndarray:
-    """Labels (n,) int32 of a Gaussian mixture on the manifold of the embedding that UMAP lays out in k dimensions.
-
-    As N2D does it: 20 neighbours, minimal distance 0, full covariances; but of several mixtures the likeliest, as one
-    alone often joins two clusters and halves a third. One seed always gives the same labels, which keeps UMAP to one
-    core: about a minute for 70,000 samples of 10 dimensions.
-
-    Args:
-        z: (n, m) embedding.
-        n_clusters: k, between 2 and n − 1.
-        seed: of UMAP and of the mixture.
-        neighbors: what `find_neighbors` returned for the same z; None for that with 20.
-        n_restarts: of the mixture, at least 1.
-
-    Raises:
-        ImportError: umap-learn is missing.
-        TypeError, ValueError: an argument has the wrong type or lies out of range.
-    """
-    umap = import_umap()
-    z = check_samples(z, "z")
-    check_integer("n_clusters", n_clusters, 2, len(z) - 1, why="one less than the number of samples")
-    check_integer("seed", seed, 0, 2**32 - 1)
-    check_integer("n_restarts", n_restarts, 1)
-    indices, distances = find_neighbors(z) if neighbors is None else neighbors
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a seed costs it its threads, and that no sample can be added later
-        layout = umap.UMAP(
-            n_neighbors=indices.shape[1],
-            n_components=n_clusters,
-            min_dist=0.0,
-            random_state=seed,
-            precomputed_knn=(indices, distances, None),
-            force_approximation_algorithm=True,  # or the neighbours would be searched for anew among few samples
-        ).fit_transform(z)
-    mixture = GaussianMixture(n_clusters, n_init=n_restarts, random_state=seed)
-    return mixture.fit_predict(layout.astype(np.float64)).astype(np.int32)
-
-
-def import_umap() -> Any:
-    """The module umap.
-
-    Raises:
-        ImportError: it is missing.
-    """
-    try:
-        import umap
-    except ImportError as error:
-        raise ImportError(f'n2d needs umap-learn: pip install "dec_jax[n2d]" ({error})') from None
-    return umap
 
 
 def means(z: jax.Array, labels: jax.Array, n_clusters: int) -> jax.Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from dec_jax import clustering, corruption, objectives, partition, pretraining
+from dec_jax import clustering, corruption, n2d, objectives, partition, pretraining
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Affine, Chain, Noise, image_shape_of
 from dec_jax.autoencoder import Autoencoder
@@ -125,7 +125,7 @@ def _resolve_start(settings: Settings, n_samples: int) -> Settings:
         return settings
     why = f"with start={settings.start} one less than the number of samples"
     check_integer("n_clusters", settings.n_clusters, 2, n_samples - 1, why=why)
-    partition.import_umap()
+    n2d.import_umap()
     if settings.start_steps is None:
         settings = replace(settings, start_steps=partition.default_steps(n_samples, settings.batch_size))
     _check_steps(settings, ("start_steps",))

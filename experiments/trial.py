@@ -17,7 +17,7 @@ import scipy.sparse
 from scipy.special import expit
 from sklearn.cluster import KMeans
 
-from dec_jax import autoencoder, clustering, data, metrics, partition, pretraining
+from dec_jax import autoencoder, clustering, data, metrics, n2d, partition, pretraining
 from dec_jax.autoencoder import Autoencoder, Params
 from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.data import Dataset, Scaling
@@ -282,7 +282,7 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     trial.progress.finish()
     if settings.start == "n2d":
         how = shared | {"augmentation": augmentation, "batch_size": settings.batch_size}
-        state = _start_from_manifold(trial, model, params, keys, x, how)
+        state = _start_from_n2d(trial, model, params, keys, x, how)
 
     state, saved = journal.load("clustering", state) or (state, {"history": [], "seconds": 0.0, "settled": False})
     rows: list[Row] = saved["history"]
@@ -320,32 +320,29 @@ def _cluster(trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Sa
     return fit.state
 
 
-def _start_from_manifold(
+def _start_from_n2d(
     trial: Trial, model: Autoencoder, params: Params, keys: Keys, x: Samples, how: dict[str, Any]
 ) -> ClusteringState:
     """The state before clustering, once the network has learnt the partition that N2D finds in its embedding."""
-    settings, progress = trial.settings, trial.progress
-    found, saved = trial.journal.load("n2d") or ({}, {"seconds": 0.0})
-    progress.start("N2D on the embedding", 3)
+    k, seed = trial.settings.n_clusters, trial.settings.seed
+    found, saved = trial.journal.load("n2d") or ({}, {"done": 0, "seconds": 0.0})
+    trial.progress.start("N2D on the embedding", 4, saved["done"])
     with _timed(trial, "n2d", saved["seconds"]) as seconds:
-
-        def keep(**entry: np.ndarray) -> dict[str, np.ndarray]:
-            trial.journal.save("n2d", entry, {"seconds": seconds()})
-            return entry
-
-        if "labels" not in found:
-            z = np.asarray(clustering.embed(model, autoencoder.encoder_params(params), x))
-            if not found:
-                found = keep(**partition.find_neighbors(z)._asdict())
-            progress.advance(1)
-            neighbors = partition.Neighbors(**found)
-            found = keep(labels=partition.manifold(z, settings.n_clusters, seed=settings.seed, neighbors=neighbors))
-        progress.advance(2)
+        z = np.asarray(clustering.embed(model, autoencoder.encoder_params(params), x))
+        parts = (
+            lambda: n2d.neighbors(z)._asdict(),
+            lambda: {"laid_out": n2d.layout(z, k, n2d.Neighbors(**found), seed=seed)},
+            lambda: {"labels": n2d.mixture(found["laid_out"], k, seed=seed)},
+        )
+        for done in range(saved["done"], len(parts)):
+            found = parts[done]()
+            trial.journal.save("n2d", found, {"done": done + 1, "seconds": seconds()})
+            trial.progress.advance(done + 1)
         key = jax.random.fold_in(keys.kmeans, 1)  # k-means on the embedding had the key itself
-        options = how | {"n_steps": settings.start_steps}
-        state = partition.start(key, model, params, found["labels"], x, settings.n_clusters, **options)
-        progress.advance(3)
-        progress.finish()
+        options = how | {"n_steps": trial.settings.start_steps}
+        state = partition.start(key, model, params, found["labels"], x, k, **options)
+    trial.progress.advance(4)
+    trial.progress.finish()
     trial.labels["n2d"] = found["labels"]
     return state
 

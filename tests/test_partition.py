@@ -1,11 +1,8 @@
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.cluster import KMeans
-from sklearn.datasets import load_digits, make_blobs
+from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from dec_jax import autoencoder, clustering, partition
@@ -22,14 +19,6 @@ PARAMS = autoencoder.init(jax.random.key(1), MODEL, 6)
 SGD = clustering.paper_optimizer(0.05)
 
 
-def rings(n=300):
-    """Two rings, one in the other: no two balls part them."""
-    rng = np.random.default_rng(0)
-    angle, inner = rng.uniform(0, 2 * np.pi, n), np.arange(n) < n // 2
-    radius = np.where(inner, 1.0, 3.0) + rng.normal(0, 0.05, n)
-    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]).astype(np.float32), inner.astype(int)
-
-
 def embedding():
     return clustering.embed(MODEL, autoencoder.encoder_params(PARAMS), X)
 
@@ -37,78 +26,6 @@ def embedding():
 def start(labels=Y, n_clusters=3, **options):
     defaults = {"n_steps": 60, "optimizer": SGD, "batch_size": 40}
     return partition.start(KEY, MODEL, PARAMS, labels, X, n_clusters, **(defaults | options))
-
-
-# The partition
-
-
-def test_neighbors_are_the_nearest_samples_and_begin_with_oneself():
-    z = np.random.default_rng(0).normal(size=(50, 3))
-    z[7] = z[3]  # an equal sample may stand before oneself where all samples are searched
-    indices, distances = partition.find_neighbors(z, 5)
-    every = np.linalg.norm(z[:, None] - z, axis=-1)
-    np.testing.assert_array_equal(indices[:, 0], np.arange(50))
-    np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :5], atol=1e-7)
-    np.testing.assert_allclose(np.take_along_axis(every, indices, axis=1), distances, atol=1e-7)
-
-
-def test_few_samples_are_all_neighbors():
-    assert partition.find_neighbors(rings(8)[0]).indices.shape == (8, 8)
-
-
-def test_a_manifold_is_found_where_clusters_are_no_balls():
-    z, y = rings()
-    labels = partition.manifold(z, 2)
-    assert (labels.shape, labels.dtype) == ((300,), np.int32)
-    assert adjusted_rand_score(y, labels) == 1
-
-
-def test_a_seed_fixes_the_partition_and_neighbors_may_be_given():
-    z, _ = rings(100)
-    labels = partition.manifold(z, 4, seed=3)
-    neighbors = partition.find_neighbors(z)
-    np.testing.assert_array_equal(partition.manifold(z, 4, seed=3, neighbors=neighbors), labels)
-    assert adjusted_rand_score(partition.manifold(z, 4, seed=4), labels) < 1
-
-
-def test_digits_lie_on_manifolds_rather_than_in_balls():
-    z, y = load_digits(return_X_y=True)
-    balls = KMeans(10, n_init=5, random_state=0).fit_predict(z)
-    assert adjusted_rand_score(y, partition.manifold(z, 10)) > adjusted_rand_score(y, balls) + 0.05
-
-
-def test_equal_samples_are_no_obstacle():
-    z = np.repeat(rings(30)[0], 4, axis=0)
-    assert set(partition.manifold(z, 3)) <= {0, 1, 2}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        ((rings()[0], 1), {}, "n_clusters must be between 2 and 299"),
-        ((rings()[0], 300), {}, "n_clusters must be between 2 and 299"),
-        ((np.full((9, 2), np.nan), 2), {}, "z "),
-        ((rings()[0], 2), {"seed": -1}, "seed must be"),
-        ((rings()[0], 2), {"n_restarts": 0}, "n_restarts must be at least 1"),
-    ],
-)
-def test_bad_input_is_refused(arguments, options, message):
-    with pytest.raises(ValueError, match=message):
-        partition.manifold(*arguments, **options)
-
-
-def test_neighbors_are_two_at_least():
-    with pytest.raises(ValueError, match="n_neighbors must be at least 2, got 1"):
-        partition.find_neighbors(rings()[0], 1)
-
-
-def test_without_umap_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(ImportError, match=r'pip install "dec_jax\[n2d\]"'):
-        partition.manifold(rings()[0], 2)
-
-
-# The start
 
 
 def test_means_are_those_of_the_clusters_and_of_all_where_one_is_empty():

@@ -15,7 +15,7 @@ import scipy.sparse
 from tiny_run import X, Y, check_identical, cluster, command, read
 
 from benchmarks import compilations
-from dec_jax import assign, embed, load_model, partition, pretraining, resets
+from dec_jax import assign, embed, load_model, n2d, partition, pretraining, resets
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from experiments import plan, report, run, sweep, trial
 from experiments.progress import PhaseProgress
@@ -541,13 +541,14 @@ def test_an_interrupted_run_goes_on_from_its_partition(files, tmp_path, monkeypa
     whole = cluster(files.x, tmp_path / "whole", **settings)
     assert set(whole.result["n2d"]) == {"acc", "nmi", "ari", "cluster_sizes"}
     assert whole.result["seconds"]["n2d"] > 0
-    for name in ("find_neighbors", "manifold", "start"):  # all that there is to do, a step further each time
+    parts = ((n2d, "neighbors"), (n2d, "layout"), (n2d, "mixture"), (partition, "start"))
+    for place, name in parts:  # each time a step further
         with monkeypatch.context() as patch:
-            patch.setattr(partition, name, Mock(side_effect=KeyboardInterrupt))
+            patch.setattr(place, name, Mock(side_effect=KeyboardInterrupt))
             assert run.main(words) == 130
-    with monkeypatch.context() as patch:
-        patch.delattr(partition, "manifold")
-        assert run.main(words) == 0
+    for name in ("neighbors", "layout", "mixture"):  # none of which is done again
+        monkeypatch.delattr(n2d, name)
+    assert run.main(words) == 0
     check_identical(read(tmp_path / "out"), whole)
     assert read(tmp_path / "out").result["n2d"] == whole.result["n2d"]
 

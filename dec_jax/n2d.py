@@ -1,0 +1,124 @@
+"""A partition of an embedding by its manifold, where k-means sees balls.
+
+After McConville et al., "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding",
+ICPR 2020: UMAP lays the embedding out in as many dimensions as there are clusters, and a Gaussian mixture parts that.
+`dec_jax.partition` starts clustering from it. Labels of samples are of no use here, and none are taken.
+
+All functions raise a TypeError or a ValueError that names the parameter where it has the wrong type or is out of range.
+"""
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+
+from dec_jax.validation import check_integer, check_samples
+
+N_NEIGHBORS = 20
+
+
+class Neighbors(NamedTuple):
+    """The nearest samples of each sample, itself the first.
+
+    Attributes:
+        indices: (n, κ) integers.
+        distances: (n, κ), Euclidean.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+
+
+def n2d(z: np.ndarray, n_clusters: int, *, seed: int = 0) -> np.ndarray:
+    """Labels (n,) int32 of the embedding z (n, m): `mixture` of the `layout`, in k dimensions, of its `neighbors`.
+
+    Args:
+        z: (n, m) embedding.
+        n_clusters: k, between 2 and n − 1.
+        seed: fixes the labels.
+
+    Raises:
+        ImportError: umap-learn is missing.
+    """
+    check_integer("n_clusters", n_clusters, 2, len(z) - 1, why="one less than the number of samples")
+    return mixture(layout(z, n_clusters, neighbors(z), seed=seed), n_clusters, seed=seed)
+
+
+def neighbors(z: np.ndarray, n_neighbors: int = N_NEIGHBORS) -> Neighbors:
+    """The κ nearest samples of each sample.
+
+    Args:
+        z: (n, m) embedding.
+        n_neighbors: κ, at least 2; n where there are fewer samples.
+    """
+    z = check_samples(z, "z")
+    check_integer("n_neighbors", n_neighbors, 2)
+    others = NearestNeighbors(n_neighbors=min(n_neighbors, len(z)) - 1, n_jobs=-1).fit(z)
+    distances, indices = others.kneighbors()  # which leaves the sample itself out, also where others are equal to it
+    own = np.arange(len(z))
+    return Neighbors(np.column_stack([own, indices]), np.column_stack([np.zeros(len(z)), distances]))
+
+
+def layout(z: np.ndarray, n_dimensions: int, near: Neighbors, *, seed: int = 0) -> np.ndarray:
+    """Where UMAP lays the embedding out (n, n_dimensions) float32, with minimal distance 0.
+
+    One seed always gives the same layout, which keeps UMAP to one core: about a minute for 70,000 samples.
+
+    Args:
+        z: (n, m) embedding.
+        n_dimensions: at least 1.
+        near: the `neighbors` of z.
+        seed: of the layout.
+
+    Raises:
+        ImportError: umap-learn is missing.
+    """
+    umap = import_umap()
+    z = check_samples(z, "z")
+    check_integer("n_dimensions", n_dimensions, 1)
+    check_integer("seed", seed, 0, 2**32 - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a seed costs it its threads, and that no sample can be added later
+        reducer = umap.UMAP(
+            n_neighbors=near.indices.shape[1],
+            n_components=n_dimensions,
+            min_dist=0.0,
+            random_state=seed,
+            precomputed_knn=(near.indices, near.distances, None),
+            force_approximation_algorithm=True,  # or the neighbours would be searched for anew among few samples
+        )
+        return reducer.fit_transform(z)
+
+
+def mixture(laid_out: np.ndarray, n_clusters: int, *, seed: int = 0, n_restarts: int = 20) -> np.ndarray:
+    """Labels (n,) int32 of the likeliest of several mixtures of Gaussians with covariances of their own.
+
+    One mixture alone, as in N2D, often joins two clusters and halves a third.
+
+    Args:
+        laid_out: (n, m), from `layout`.
+        n_clusters: k, between 1 and n.
+        seed: of the mixtures.
+        n_restarts: how many there are, at least 1.
+    """
+    laid_out = check_samples(laid_out, "laid_out").astype(np.float64)
+    check_integer("n_clusters", n_clusters, 1, len(laid_out), why="the number of samples")
+    check_integer("seed", seed, 0, 2**32 - 1)
+    check_integer("n_restarts", n_restarts, 1)
+    found = GaussianMixture(n_clusters, n_init=n_restarts, random_state=seed)
+    return found.fit_predict(laid_out).astype(np.int32)
+
+
+def import_umap() -> Any:
+    """The module umap.
+
+    Raises:
+        ImportError: it is missing.
+    """
+    try:
+        import umap
+    except ImportError as error:
+        raise ImportError(f'n2d needs umap-learn: pip install "dec_jax[n2d]" ({error})') from None
+    return umap
