@@ -75,7 +75,7 @@ def row_of(finished, place):
 
 def test_rows_are_whole(finished):
     assert set(finished.rows) == {trial.id for trial in finished.trials}
-    unknown = {"labels", "input_dropout", "error"}
+    unknown = {"labels", "input_dropout", "start_steps", "error"}
     for i, trial_ in enumerate(finished.trials):
         row = finished.rows[trial_.id]
         assert row["trial"] == i
