@@ -27,6 +27,7 @@ def results(run):
 @pytest.mark.parametrize("run", RUNS)
 def test_table_agrees_with_the_files_behind_it(run):
     found = results(run)
+    assert set(found[0]) >= set(report.METHODS) - {"n2d"}  # which only some runs start from
     for method, name in report.methods(found[0]).items():
         check_row(found, method, name)
 
