@@ -22,6 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from dec_jax.neighbor_graph import modularity, neighbor_graph
 from dec_jax.validation import check_choice, check_integer, check_number, check_samples
 
 # The grid of the papers: nine values, each a hundred times the one before.
@@ -50,7 +51,7 @@ class Sweep(NamedTuple):
     Attributes:
         values: (v,) float64, the parameter: μ of SEC, λ of LDMGI.
         labels: (v, n) int32, clusters between 0 and n_clusters − 1.
-        modularity: (v,) float64, of each row of labels on the shared graph; see `modularity`.
+        modularity: (v,) float64, of each row of labels on the shared graph; see `dec_jax.neighbor_graph.modularity`.
         chosen: index of the value with the highest modularity, the first of them.
     """
 
@@ -263,25 +264,6 @@ def solver(
     return solve
 
 
-def modularity(graph: Matrix, labels: np.ndarray) -> float:
-    """The edges inside clusters beyond those expected at random (Newman and Girvan 2004).
-
-        Σ_c A_cc / Σ A − (Σ_{i∈c} degree_i / Σ A)²
-
-    Args:
-        graph: (n, n), sparse, symmetric, at least 0.
-        labels: (n,), integers of at least 0.
-
-    Returns:
-        In [−0.5, 1): 0 where all samples share a cluster; stray samples as clusters of their own gain nothing.
-    """
-    degree = np.asarray(graph.sum(axis=1))
-    edges = graph.tocoo()
-    row, column = edges.coords
-    inside = edges.data[labels[row] == labels[column]].sum()
-    return float(inside / degree.sum() - np.sum((np.bincount(labels, degree) / degree.sum()) ** 2))
-
-
 def find_neighbors(x: Any, n_neighbors: int = 5, *, n_jobs: int | None = None) -> np.ndarray:
     """Each sample and its nearest others by Euclidean distance; scikit-learn compares them in chunks.
 
@@ -298,21 +280,6 @@ def find_neighbors(x: Any, n_neighbors: int = 5, *, n_jobs: int | None = None) -
     check_integer("n_neighbors", n_neighbors, 2, n, why="the number of samples; a sample is its own neighbor")
     others = NearestNeighbors(n_neighbors=n_neighbors - 1, n_jobs=n_jobs).fit(x).kneighbors(return_distance=False)
     return np.column_stack([np.arange(n), others]).astype(np.int32)
-
-
-def neighbor_graph(neighbors: np.ndarray) -> Matrix:
-    """The symmetric graph of neighbourhoods: (A + Aᵀ)/2 with A_ij = 1 where j ≠ i is a neighbour of i.
-
-    Args:
-        neighbors: (n, n_neighbors), as `find_neighbors` returns it.
-
-    Returns:
-        (n, n), sparse, float64.
-    """
-    n, width = neighbors.shape
-    row = np.repeat(np.arange(n, dtype=np.int32), width - 1)
-    directed = scipy.sparse.csr_array((np.ones(len(row)), (row, neighbors[:, 1:].ravel())), shape=(n, n))
-    return ((directed + directed.T) / 2).tocsr()
 
 
 def memory_needed(method: str, n: int, d: int, *, n_clusters: int = 10, n_neighbors: int = 5) -> int:

@@ -329,13 +329,17 @@ def _start_from_n2d(
     trial.progress.start("N2D on the embedding", 4, saved["done"])
     with _timed(trial, "n2d", saved["seconds"]) as seconds:
         z = np.asarray(clustering.embed(model, autoencoder.encoder_params(params), x))
+
+        def near() -> n2d.Neighbors:
+            return n2d.Neighbors(found["indices"], found["distances"])
+
         parts = (
             lambda: n2d.neighbors(z)._asdict(),
-            lambda: {"laid_out": n2d.layout(z, k, n2d.Neighbors(**found), seed=seed)},
-            lambda: {"labels": n2d.mixture(found["laid_out"], k, seed=seed)},
+            lambda: {"laid_out": n2d.layout(z, k, near(), seed=seed)},
+            lambda: {"labels": n2d.mixture(found["laid_out"], near(), k, seed=seed)},
         )
         for done in range(saved["done"], len(parts)):
-            found = parts[done]()
+            found |= parts[done]()
             trial.journal.save("n2d", found, {"done": done + 1, "seconds": seconds()})
             trial.progress.advance(done + 1)
         key = jax.random.fold_in(keys.kmeans, 1)  # k-means on the embedding had the key itself

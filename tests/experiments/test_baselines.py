@@ -9,8 +9,9 @@ from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 
 from dec_jax.metrics import accuracy
+from dec_jax.neighbor_graph import neighbor_graph
 from experiments import baselines
-from experiments.baselines import LDMGI_VALUES, SEC_VALUES, find_neighbors, memory_needed, neighbor_graph
+from experiments.baselines import LDMGI_VALUES, SEC_VALUES, find_neighbors, memory_needed
 
 CLUSTERINGS = {
     "kmeans": baselines.kmeans,
@@ -207,27 +208,6 @@ def test_neighbors_are_the_nearest_and_the_sample_itself_comes_first():
     np.testing.assert_allclose(
         np.take_along_axis(distances, found, axis=1), np.sort(distances, axis=1)[:, :4], atol=1e-7
     )
-
-
-def test_graph_is_symmetric_and_without_loops():
-    graph = neighbor_graph(np.array([[0, 1], [1, 2], [2, 1]])).toarray()
-    np.testing.assert_array_equal(graph, [[0, 0.5, 0], [0.5, 0, 1], [0, 1, 0]])
-
-
-def test_modularity_by_hand():
-    # Two pairs of samples with one edge between them.
-    graph = scipy.sparse.csr_array(np.array([[0, 2, 0, 0], [2, 0, 1, 0], [0, 1, 0, 2], [0, 0, 2, 0]], float))
-    assert baselines.modularity(graph, np.array([0, 0, 1, 1])) == pytest.approx(0.8 - 0.5)
-    assert baselines.modularity(graph, np.zeros(4, int)) == pytest.approx(0)
-    assert baselines.modularity(graph, np.array([0, 1, 0, 1])) == pytest.approx(0 - 0.5)
-
-
-def test_modularity_gives_nothing_for_stray_samples():
-    x, y = make_blobs(200, 4, centers=2, cluster_std=0.5, random_state=0)
-    graph = neighbor_graph(find_neighbors(x))
-    stray = np.zeros(200, int)
-    stray[0] = 1
-    assert baselines.modularity(graph, stray) < 0.05 < baselines.modularity(graph, y)
 
 
 def test_the_grid_is_that_of_the_papers():
