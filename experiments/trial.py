@@ -121,6 +121,7 @@ def run(trial: Trial) -> Trial:
         trial.samples = np.asarray(x)  # where the device is the host, that is no second copy of them
     params = pretrain(trial, model, keys, x)
     trial.reconstructions = _reconstruct(settings, model, params, x)
+    _report_dead_units(*trial.reconstructions)
     state = _cluster(trial, model, params, keys, x)
     trained = TrainedModel(model, params | state.params, state.centroids, trial.scaling, plan.assignment(settings))
     trial.trained = trained
@@ -131,6 +132,15 @@ def run(trial: Trial) -> Trial:
     trial.labels["final"] = trial.q.argmax(axis=1).astype(np.int32)
     _report_empty_clusters(trial)
     return trial
+
+
+def _report_dead_units(samples: np.ndarray, reconstructions: np.ndarray) -> None:
+    if np.ptp(samples, axis=0).any() and not np.ptp(reconstructions, axis=0).any():
+        warnings.warn(
+            "the autoencoder reconstructs all samples alike: in one of its layers every unit has died. "
+            "Another seed or a lower learning_rate may train it",
+            stacklevel=2,
+        )
 
 
 def _report_empty_clusters(trial: Trial) -> None:

@@ -93,6 +93,14 @@ def test_a_loss_that_explodes_ends_the_run(files, tmp_path, capsys):
     assert not (out / report.RESULT_FILE).exists()
 
 
+def test_a_network_whose_units_have_all_died_is_reported(files, tmp_path, capsys):
+    shared = {"layer_wise_steps": 0, "loss": "mse", "weight_init": "fan_in", "scaling": "unit"}
+    for name, rate in (("dead", 10.0), ("alive", 0.1)):
+        cluster(files.x, tmp_path / name, learning_rate=rate, **shared)
+        reported = "every unit has died" in capsys.readouterr().err
+        assert reported == (name == "dead")
+
+
 # Interruptions: what is kept after a window, and what was lost with the window in which the run died.
 
 
