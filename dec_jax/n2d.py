@@ -9,32 +9,19 @@ All functions raise a TypeError or a ValueError that names the parameter where i
 
 import warnings
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
-from dec_jax.neighbor_graph import modularity, neighbor_graph
+from dec_jax.neighbor_graph import Neighbors, modularity, nearest, neighbor_graph
 from dec_jax.validation import check_integer, check_samples
 
 N_NEIGHBORS = 20
 N_RESTARTS = 50
 FITTED_TO = 10_000
 SMALLEST_VARIANCE = 0.01  # without minimal distances a layout has places with hardly any, where likelihood has no bound
-
-
-class Neighbors(NamedTuple):
-    """The nearest samples of each sample, itself the first.
-
-    Attributes:
-        indices: (n, κ) integers.
-        distances: (n, κ), Euclidean.
-    """
-
-    indices: np.ndarray
-    distances: np.ndarray
 
 
 def n2d(z: np.ndarray, n_clusters: int, *, seed: int = 0) -> np.ndarray:
@@ -62,10 +49,7 @@ def neighbors(z: np.ndarray, n_neighbors: int = N_NEIGHBORS) -> Neighbors:
     """
     z = check_samples(z, "z")
     check_integer("n_neighbors", n_neighbors, 2)
-    others = NearestNeighbors(n_neighbors=min(n_neighbors, len(z)) - 1, n_jobs=-1).fit(z)
-    distances, indices = others.kneighbors()  # which leaves the sample itself out, also where others are equal to it
-    own = np.arange(len(z))
-    return Neighbors(np.column_stack([own, indices]), np.column_stack([np.zeros(len(z)), distances]))
+    return nearest(z, min(n_neighbors, len(z)), n_jobs=-1)
 
 
 def layout(z: np.ndarray, n_dimensions: int, near: Neighbors, *, seed: int = 0) -> np.ndarray:

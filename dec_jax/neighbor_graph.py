@@ -1,14 +1,42 @@
 """The graph that joins samples to their nearest ones, and how well a partition keeps such neighbours together."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.sparse
+from sklearn.neighbors import NearestNeighbors
+
+
+class Neighbors(NamedTuple):
+    """The nearest samples of each sample, itself the first.
+
+    Attributes:
+        indices: (n, κ) integers.
+        distances: (n, κ), Euclidean.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+
+
+def nearest(x: np.ndarray | scipy.sparse.sparray, n_neighbors: int, *, n_jobs: int | None = None) -> Neighbors:
+    """The κ nearest samples of each sample, itself the first, also where others are equal to it.
+
+    Args:
+        x: (n, d), dense or sparse, without NaN.
+        n_neighbors: κ, between 2 and n.
+        n_jobs: of scikit-learn's NearestNeighbors.
+    """
+    distances, indices = NearestNeighbors(n_neighbors=n_neighbors - 1, n_jobs=n_jobs).fit(x).kneighbors()
+    own = np.arange(x.shape[0])  # left out by scikit-learn where no other samples are asked about
+    return Neighbors(np.column_stack([own, indices]), np.column_stack([np.zeros(len(own)), distances]))
 
 
 def neighbor_graph(neighbors: np.ndarray) -> scipy.sparse.csr_array:
     """The symmetric graph of neighbourhoods: (A + Aᵀ)/2 with A_ij = 1 where j ≠ i is a neighbour of i.
 
     Args:
-        neighbors: (n, n_neighbors), the nearest samples of each, itself the first.
+        neighbors: (n, κ), the indices of `nearest`.
 
     Returns:
         (n, n), sparse, float64.

@@ -20,9 +20,8 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, lobp
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
-from dec_jax.neighbor_graph import modularity, neighbor_graph
+from dec_jax.neighbor_graph import modularity, nearest, neighbor_graph
 from dec_jax.validation import check_choice, check_integer, check_number, check_samples
 
 # The grid of the papers: nine values, each a hundred times the one before.
@@ -278,8 +277,7 @@ def find_neighbors(x: Any, n_neighbors: int = 5, *, n_jobs: int | None = None) -
     x = _floats(check_samples(x))
     n = x.shape[0]
     check_integer("n_neighbors", n_neighbors, 2, n, why="the number of samples; a sample is its own neighbor")
-    others = NearestNeighbors(n_neighbors=n_neighbors - 1, n_jobs=n_jobs).fit(x).kneighbors(return_distance=False)
-    return np.column_stack([np.arange(n), others]).astype(np.int32)
+    return nearest(x, n_neighbors, n_jobs=n_jobs).indices.astype(np.int32)
 
 
 def memory_needed(method: str, n: int, d: int, *, n_clusters: int = 10, n_neighbors: int = 5) -> int:
