@@ -1,18 +1,38 @@
 # Two commands for a machine with nothing but python3 (3.11 or newer), pip and make:
 #   make demo    clusters handwritten digits and says where the pictures are
 #   make test    runs all tests
+# and make test-fast, which runs those that are quick.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FOR_DEMO := $(VENV)/.installed-for-demo
 
-.PHONY: demo test lint peers clean
+.PHONY: demo test test-fast test-lowest lint wheel peers clean
 
-demo: $(INSTALLED)
-	$(BIN)/python -m experiments.run --data digits --preset demo --out runs/demo --overwrite
+demo: $(FOR_DEMO)
+	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+
+# The quick tests with the lowest versions that pyproject.toml allows.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
+	.venv-lowest/bin/python -m pytest --numprocesses 2 -m "not slow"
+
+# The wheel, built, installed without extras in an environment of its own, and used in an empty folder.
+wheel:
+	rm -rf build/wheel && mkdir -p build/wheel/run
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl
+	cd build/wheel/run && ../venv/bin/dec-jax run --data digits --out digits --set clustering.max_steps=100
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -27,12 +47,18 @@ peers: .venv-peers/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers runs
+	rm -rf $(VENV) .venv-peers .venv-lowest build runs
 
-# The versions in constraints.txt are the ones that the results in the README were measured with.
-$(INSTALLED): pyproject.toml constraints.txt
+# The versions in constraints.txt are the ones that the results were measured with.
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(FOR_DEMO)
+
+$(FOR_DEMO): pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	@touch $@
+
+$(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "dec_jax needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
-	@touch $@

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from benchmarks import command, made_data, phases, workload
+from benchmarks import command, phases, synthetic, workload
 from benchmarks.command import Record
 from benchmarks.matmul_rate import MatmulRate
 from benchmarks.peer_process import WORKER, PeerError, PeerProcess
@@ -174,8 +174,8 @@ def their_turn(ask: Callable[..., Record], n_windows: int, n_steps: int, round_:
 
 
 def kmeans_pairs(work: Workload, folder: Path) -> Iterator[Pair]:
-    """k-means on made embeddings against scikit-learn's: equal restarts and tolerance, another seed each round."""
-    z = made_data.embedding(work.x.shape[0], work.model.dims[-1], work.n_clusters)
+    """k-means on synthetic embeddings against scikit-learn's: equal restarts and tolerance, another seed each round."""
+    z = synthetic.embedding(work.x.shape[0], work.model.dims[-1], work.n_clusters)
     np.save(folder / "z.npy", z)
     ours = partial(our_kmeans, jax.numpy.asarray(z), work.n_clusters)
     with PeerProcess((sys.executable, *WORKER)) as process:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 
 from benchmarks import flops
 from benchmarks.workload import Workload, random_key
-from dec_jax import autoencoder, clustering, pretraining
-from dec_jax.autoencoder import Params
+from dec_jax import clustering, networks, pretraining
+from dec_jax.clustering import ClusteringState, Recipe
 from dec_jax.kmeans import KMeansResult, kmeans
-from dec_jax.pretraining import PretrainingState, Stage
+from dec_jax.networks import Params
+from dec_jax.pretraining import Stage
 from dec_jax.samples import Samples
 
 
@@ -49,15 +50,20 @@ def fine_tuning(work: Workload, n_steps: int) -> Phase:
     return _pretraining("fine-tuning step", work, pretraining.fine_tuning_stage(work.model), work.x, n_steps, count)
 
 
+_window = jax.jit(pretraining.train_window, static_argnames="batch_size", donate_argnames="state")
+
+
 def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: int, count: int) -> Phase:
-    state = pretraining.init([stage], work.params)
+    opt_state = stage.optimizer.init(stage.loss.trainable(work.params))
+    # Training donates its state's memory, and other phases go on using the parameters.
+    params, opt_state = jax.tree.map(jnp.copy, (work.params, opt_state))
+    done = 0
 
     def run() -> jax.Array:
-        nonlocal state
-        params, opt_state, loss = pretraining.run_steps(
-            random_key(), *state[:2], state.step, x, n_steps, stage=stage, batch_size=work.batch_size, longest=n_steps
-        )
-        state = PretrainingState(params, opt_state, 0, state.step + n_steps)
+        nonlocal params, opt_state, done
+        state = (params, opt_state, jnp.int32(done))
+        params, opt_state, loss = _window(random_key(), stage.program, state, x, n_steps, batch_size=work.batch_size)
+        done += n_steps
         return loss
 
     return Phase(name, n_steps, lambda _: count, run)
@@ -69,39 +75,43 @@ def epoch(work: Workload) -> Phase:
     count = work.epoch * flops.fine_tuning_step(work.batch_size, work.model.dims)
 
     def run() -> Params:
-        state = pretraining.init([stage], work.params)
-        return pretraining.pretrain(random_key(), [stage], state, work.x, batch_size=work.batch_size)[0]
+        return pretraining.pretrain(random_key(), [stage], work.params, work.x, batch_size=work.batch_size)[0]
 
     return Phase("pretraining epoch", 1, lambda _: count, run)
 
 
-_updates = partial(jax.jit, static_argnames=("model", "optimizer", "batch_size", "longest"), donate_argnames="state")(
-    clustering.updates
-)
+_start = jax.jit(clustering.init_state)
+_interval = jax.jit(clustering.train_interval, donate_argnames="state")
+_updates = jax.jit(clustering.train_steps, donate_argnames="state")
 
 
 def clustering_updates(work: Workload, n_steps: int, *, with_refresh: bool = False) -> Phase:
-    """Updates of encoder and centroids, and the refresh of P that follows them where it is asked for."""
-    centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
-    state = clustering.start(work.model, work.params, centroids, work.x)
+    """Updates of encoder and centroids, and the new target P that follows them where it is asked for."""
+    recipe, state = _clustering(work)
     count = flops.clustering_step(work.batch_size, work.model.dims, work.n_clusters)
     if with_refresh:
         count += flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters) / n_steps
-    advance = partial(
-        clustering.advance if with_refresh else _updates,
-        model=work.model,
-        optimizer=clustering.paper_optimizer(),
-        batch_size=work.batch_size,
-        longest=n_steps,
-    )
+    advance = _interval if with_refresh else _updates
 
     def run() -> jax.Array:
         nonlocal state
-        state, *_ = advance(random_key(), state, work.x, n_steps)
+        state, *_ = advance(random_key(), recipe, state, work.x, n_steps)
         return state.centroids
 
     name = "clustering step and its share of P" if with_refresh else "clustering step"
     return Phase(name, n_steps, lambda _: count, run)
+
+
+def _clustering(work: Workload) -> tuple[Recipe, ClusteringState]:
+    """The paper's recipe, and a state whose centroids are drawn."""
+    recipe = Recipe(work.model, batch_size=work.batch_size)
+    # Training donates its state's memory, and other phases go on using the parameters.
+    params = jax.tree.map(jnp.copy, work.params)
+    return recipe, _start(recipe, params, _centroids(work), work.x)
+
+
+def _centroids(work: Workload) -> jax.Array:
+    return jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
 
 
 def products_alone(name: str, shapes: Sequence[tuple[int, int, int]], n_steps: int) -> Phase:
@@ -121,13 +131,15 @@ def products_alone(name: str, shapes: Sequence[tuple[int, int, int]], n_steps: i
     return Phase(name, n_steps, lambda _: flops.products(shapes), partial(run, left, right))
 
 
+_refresh = jax.jit(clustering.update_target)
+
+
 def refresh(work: Workload) -> Phase:
     """P and labels of all samples."""
-    centroids = jax.random.normal(random_key(), (work.n_clusters, work.model.dims[-1]))
-    params = autoencoder.encoder_params(work.params)
+    recipe, centroids = Recipe(work.model, batch_size=work.batch_size), _centroids(work)
+    params = networks.encoder_params(work.model, work.params, work.model.dims[0])
     count = flops.refresh(work.x.shape[0], work.model.dims, work.n_clusters)
-    run = partial(clustering.refresh, work.model, params, centroids, work.x)
-    return Phase("refresh of P", 1, lambda _: count, run)
+    return Phase("refresh of P", 1, lambda _: count, partial(_refresh, recipe, params, centroids, work.x))
 
 
 def kmeans_restarts(

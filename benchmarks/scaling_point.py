@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks import command, made_data, memory, phases
+from benchmarks import command, memory, phases, synthetic
 from benchmarks.command import Record
 from benchmarks.matmul_rate import MatmulRate
 from benchmarks.phases import Phase
@@ -34,10 +34,10 @@ def build(point: Point, window: int) -> tuple[Phase, int, int]:
     """The phase, with `window` samples in a run at most; how many samples a step handles; the bytes of all samples."""
     if point.phase == "k-means":
         # Samples without clusters, in which no restart is done before the others.
-        z = made_data.samples(point.n, point.m)
+        z = synthetic.samples(point.n, point.m)
         stopping = {"tolerance": 0, "max_iterations": KMEANS_ITERATIONS}
         return phases.kmeans_restarts(z, point.k, KMEANS_RESTARTS, **stopping), point.n, z.nbytes
-    x = made_data.samples(point.n, point.d)
+    x = synthetic.samples(point.n, point.d)
     work = Workload.of((point.d, *HIDDEN, point.m), x, point.b, point.k)
     longest = max(1, window // point.b)
     if point.phase == "pretraining":

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 from rich.table import Table
 
-from benchmarks import command, compilations, flops, made_data, memory, phases, transfers, workload
+from benchmarks import command, compilations, flops, memory, phases, synthetic, transfers, workload
 from benchmarks.command import Record
 from benchmarks.matmul_rate import MatmulRate
 from benchmarks.phases import Phase
@@ -80,7 +80,7 @@ def rows(work: Workload, n_steps: int | None) -> Iterator[Build]:
     yield partial(phases.refresh, work)
     yield partial(phases.clustering_updates, work, n_steps or work.update_interval)
     yield partial(products_alone, "encoder", work, dims, n_steps or work.update_interval)
-    z = made_data.embedding(work.x.shape[0], dims[-1], work.n_clusters)
+    z = synthetic.embedding(work.x.shape[0], dims[-1], work.n_clusters)
     yield partial(phases.kmeans_restarts, jax.numpy.asarray(z), work.n_clusters, N_RESTARTS)
     yield partial(phases.epoch, work)
 

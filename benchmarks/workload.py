@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import jax
 
-from benchmarks import made_data, memory
-from dec_jax import autoencoder, clustering, data
-from dec_jax.autoencoder import Autoencoder, Params
+from benchmarks import memory, synthetic
+from dec_jax import clustering, data, networks
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.networks import Params
 from dec_jax.samples import Samples, to_device
 from dec_jax.validation import check_integer
 
@@ -43,7 +44,7 @@ class Workload:
     def of(cls, dims: tuple[int, ...], x: Samples, batch_size: int, n_clusters: int) -> "Workload":
         """The workload of a network of sizes `dims`."""
         model = Autoencoder(dims)
-        return cls(model, autoencoder.init(random_key(), model, dims[0]), x, batch_size, n_clusters)
+        return cls(model, networks.init(random_key(), model, dims[0]), x, batch_size, n_clusters)
 
     @property
     def epoch(self) -> int:
@@ -60,8 +61,8 @@ def add_arguments(cli: argparse.ArgumentParser) -> None:
     """The options that `read` reads."""
     cli.add_argument("--dims", metavar="D,…,M", help=f"layer sizes (default: {','.join(map(str, DIMS))})")
     cli.add_argument("--batch", type=int, default=256, metavar="B", help="samples in a batch (default: 256)")
-    cli.add_argument("--data", metavar="NAME|FILE", help="data that dec_jax loads (default: made ones)")
-    cli.add_argument("--samples", type=int, default=70_000, metavar="N", help="of made data (default: 70,000)")
+    cli.add_argument("--data", metavar="NAME|FILE", help="data that dec_jax loads (default: synthetic)")
+    cli.add_argument("--samples", type=int, default=70_000, metavar="N", help="of synthetic data (default: 70,000)")
 
 
 def read(arguments: argparse.Namespace) -> Workload:
@@ -84,9 +85,9 @@ def read(arguments: argparse.Namespace) -> Workload:
     # The widest layer's input is held for all samples while the layer pair behind it is timed.
     memory.check_fits(f"{n:,} samples × {dims[0]:,} features", 4 * n * (dims[0] + max(dims[1:])))
     if arguments.data:
-        x = to_device(data.apply_scaling(data.fit_scaling(data.default_rule(dataset), dataset.x), dataset.x))
+        x = to_device(data.apply_scaling(data.fit_scaling(data.default_rule(dataset).rule, dataset.x), dataset.x))
     else:
-        x = made_data.samples(n, dims[0])
+        x = synthetic.samples(n, dims[0])
     return Workload.of(dims, x, arguments.batch, min(N_CLUSTERS, n))
 
 

@@ -1,39 +1,13 @@
-"""Deep embedded clustering in JAX: pure functions, compiled loops, reproducible results."""
+"""Deep clustering in JAX: pure functions, compiled loops, reproducible results.
 
-from dec_jax import (
-    assignment,
-    augmentation,
-    autoencoder,
-    checkpoints,
-    clustering,
-    convolutional,
-    corruption,
-    data,
-    kmeans,
-    losses,
-    metrics,
-    n2d,
-    objectives,
-    partition,
-    pretraining,
-    resets,
-    samples,
-    trained_model,
-)
-from dec_jax.assignment import Assignment
-from dec_jax.autoencoder import Autoencoder
-from dec_jax.checkpoints import load_model, save_model
-from dec_jax.clustering import fit
-from dec_jax.convolutional import ConvolutionalAutoencoder
-from dec_jax.samples import to_device
-from dec_jax.trained_model import TrainedModel, assign, embed, soft_assign
+A part is imported when it is first used, so that `import dec_jax` costs next to nothing.
+"""
 
-__all__ = [
-    "Assignment",
-    "Autoencoder",
-    "ConvolutionalAutoencoder",
-    "TrainedModel",
-    "assign",
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+_MODULES = (
     "assignment",
     "augmentation",
     "autoencoder",
@@ -42,20 +16,50 @@ __all__ = [
     "convolutional",
     "corruption",
     "data",
-    "embed",
-    "fit",
+    "estimator",
+    "graph",
     "kmeans",
-    "load_model",
     "losses",
     "metrics",
     "n2d",
+    "networks",
     "objectives",
-    "partition",
+    "optimizers",
     "pretraining",
     "resets",
     "samples",
-    "save_model",
-    "soft_assign",
-    "to_device",
+    "side",
+    "slots",
+    "starts",
     "trained_model",
-]
+)
+_HOMES = {
+    "Assignment": "assignment",
+    "Autoencoder": "autoencoder",
+    "ConvolutionalAutoencoder": "convolutional",
+    "DEC": "estimator",
+    "Recipe": "clustering",
+    "TrainedModel": "trained_model",
+    "assign": "trained_model",
+    "embed": "trained_model",
+    "fit": "clustering",
+    "load_model": "checkpoints",
+    "save_model": "checkpoints",
+    "soft_assign": "trained_model",
+    "to_device": "samples",
+}
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("dec_jax")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

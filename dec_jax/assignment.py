@@ -7,7 +7,6 @@ the assignment shall become. Both are pure, and plain functions or `jax.tree_uti
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dec_jax import losses
-from dec_jax.validation import check_number
+from dec_jax.validation import check_function, check_unless_traced
 
 Kernel = Callable[[jax.Array, jax.Array, float | jax.Array], jax.Array]
 Target = Callable[[jax.Array], jax.Array]
@@ -33,7 +32,7 @@ class Assignment:
         target: log q (n, k) of all samples → log p (n, k); −inf marks a cluster that takes no part.
 
     Raises:
-        TypeError: `alpha` is no number, or a function is none.
+        TypeError: `alpha` is not a number, or a function is not one.
         ValueError: `alpha` is not above 0.
     """
 
@@ -43,13 +42,10 @@ class Assignment:
     target: jax.tree_util.Partial | Target = losses.log_target_distribution
 
     def __post_init__(self) -> None:
-        # JAX rebuilds pytrees of tracers and placeholders, which have nothing to check.
-        if isinstance(self.alpha, numbers.Real | str):
-            check_number("alpha", self.alpha, 0, exclusive=True)
+        check_unless_traced("alpha", self.alpha, 0, exclusive=True)
         for name in ("kernel", "target"):
             value = getattr(self, name)
-            if isinstance(value, numbers.Real | str):
-                raise TypeError(f"{name} must be a function, got {value!r}")
+            check_function(name, value)
             if callable(value) and not isinstance(value, jax.tree_util.Partial):
                 object.__setattr__(self, name, jax.tree_util.Partial(value))
 

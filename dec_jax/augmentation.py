@@ -1,10 +1,9 @@
-"""Augmentations: hashable corruptions (key, x → x̃) of flattened images, and of data that are no images.
+"""Augmentations: corruptions (key, x → x̃) of flattened images, and of any other data.
 
 Their ranges may be traced: an augmentation is a pytree whose leaves they are.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dec_jax.corruption import dropout, gaussian_noise
-from dec_jax.validation import check_integer, check_number
+from dec_jax.validation import check_integer, check_unless_traced
 
 
 @struct.dataclass
@@ -34,8 +33,8 @@ class Affine:
         fill: value outside of the image, what the background has after scaling; None repeats the image's edge.
 
     Raises:
-        TypeError: a range is no number, or `image_shape` holds something else than integers.
-        ValueError: a range is negative or too large, or `image_shape` is no shape of an image.
+        TypeError: a range is not a number, or `image_shape` holds something other than integers.
+        ValueError: a range is negative or too large, or `image_shape` is not the shape of an image.
     """
 
     image_shape: tuple[int, ...] = struct.field(pytree_node=False)
@@ -51,8 +50,8 @@ class Affine:
         object.__setattr__(self, "image_shape", check_image_shape(self.image_shape))
         limits = {"rotation": 180, "shift": 1, "scale": math.inf, "shear": math.inf, "flip": 1, "crop": 1}
         for name, maximum in limits.items():
-            _check_unless_traced(name, getattr(self, name), 0, maximum)
-        _check_unless_traced("fill", self.fill)
+            check_unless_traced(name, getattr(self, name), 0, maximum)
+        check_unless_traced("fill", self.fill)
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Transformations (n, 2, 3), float32, of n images, as `affine_transform` takes them."""
@@ -83,7 +82,7 @@ class Affine:
 
 @struct.dataclass
 class Noise:
-    """Feature dropout, then Gaussian noise: augmentation of data that are no images (see `dec_jax.corruption`).
+    """Feature dropout, then Gaussian noise: augmentation of any data (see `dec_jax.corruption`).
 
     Attributes:
         standard_deviation: of the noise, in the units of x, at least 0.
@@ -92,7 +91,7 @@ class Noise:
         maximum: upper bound of the result; None leaves it open.
 
     Raises:
-        TypeError: the standard deviation is no number.
+        TypeError: the standard deviation is not a number.
         ValueError: it is negative; on a call: the rate lies outside [0, 1).
     """
 
@@ -102,7 +101,7 @@ class Noise:
     maximum: float | None = None
 
     def __post_init__(self) -> None:
-        _check_unless_traced("standard_deviation", self.standard_deviation, 0)
+        check_unless_traced("standard_deviation", self.standard_deviation, 0)
 
     def __call__(self, key: jax.Array, x: jax.Array) -> jax.Array:
         """Noisy x, any shape, floating."""
@@ -141,7 +140,7 @@ def affine_transform(
         (b, d) in the type of x.
 
     Raises:
-        TypeError, ValueError: `image_shape` is no shape of an image or does not fit d.
+        TypeError, ValueError: `image_shape` is not the shape of an image, or does not fit d.
     """
     height, width, channels = (*check_image_shape(image_shape, x.shape[1]), 1)[:3]
     # Arrays of shape (b, h, w, channels), or that broadcast to it, from here on.
@@ -171,7 +170,7 @@ def check_image_shape(image_shape: Sequence[int], n_features: int | None = None)
     """Returns the shape as a tuple.
 
     Raises:
-        TypeError: it holds something else than integers.
+        TypeError: it holds something other than integers.
         ValueError: it is neither (h, w) nor (h, w, channels), a size is below 1, or their product is not `n_features`.
     """
     shape = tuple(check_integer(f"image_shape[{i}]", size, 1) for i, size in enumerate(image_shape))
@@ -186,7 +185,7 @@ def image_shape_of(n_features: int) -> tuple[int, ...]:
     """Shape of square images of so many features: (s, s) where they are s², (s, s, 3) where they are 3·s².
 
     Raises:
-        TypeError: `n_features` is no integer.
+        TypeError: `n_features` is not an integer.
         ValueError: it is below 1, or of neither form.
     """
     check_integer("n_features", n_features, 1)
@@ -195,9 +194,3 @@ def image_shape_of(n_features: int) -> tuple[int, ...]:
         if side and math.prod((side, side, *channels)) == n_features:
             return (side, side, *channels)
     raise ValueError(f"square images have s·s or s·s·3 features, got {n_features}")
-
-
-def _check_unless_traced(name: str, value: object, minimum: float = -math.inf, maximum: float = math.inf) -> None:
-    """Checks Python's values; JAX rebuilds pytrees of tracers and placeholders, which have none to check."""
-    if isinstance(value, numbers.Real | str):
-        check_number(name, value, minimum, maximum)

@@ -1,16 +1,12 @@
 """Fully connected autoencoder d–h1–…–m whose decoder mirrors its encoder, and the layer pairs inside it."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
+from dec_jax.networks import Params
 from dec_jax.validation import check_choice, check_integer
-
-Params = dict[str, Any]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
@@ -28,7 +24,32 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 }
 
 
-class Autoencoder(nn.Module):
+class LayerPairs(nn.Module):
+    """An autoencoder of layer pairs: what has `dims`, `encode_layer` and `decode_layer` is one."""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layer pairs."""
+        return len(self.dims) - 1
+
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Embedding z = f_θ(x): (…, d) to (…, m)."""
+        for layer in range(self.n_layers):
+            x = self.encode_layer(x, layer)
+        return x
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Reconstruction: (…, m) to (…, d)."""
+        for layer in reversed(range(self.n_layers)):
+            z = self.decode_layer(z, layer)
+        return z
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reconstruction of x from its embedding: (…, d) to (…, d)."""
+        return self.decode(self.encode(x))
+
+
+class Autoencoder(LayerPairs):
     """Autoencoder with layers of sizes `dims` = (d, h1, …, m) and the mirror as decoder.
 
     Layer i of the encoder maps dims[i] to dims[i + 1] and layer i of the decoder maps dims[i + 1] back to dims[i]:
@@ -43,7 +64,7 @@ class Autoencoder(nn.Module):
         kernel_init: how weights start, one of `INITIALIZERS`; biases start at 0.
 
     Raises:
-        TypeError: a size is no integer.
+        TypeError: a size is not an integer.
         ValueError: a size is below 1, there are fewer than two, or a name is unknown.
     """
 
@@ -67,11 +88,6 @@ class Autoencoder(nn.Module):
         self.encoder = [nn.Dense(size, kernel_init=init) for size in self.dims[1:]]
         self.decoder = [nn.Dense(size, kernel_init=init) for size in self.dims[:-1]]
 
-    @property
-    def n_layers(self) -> int:
-        """Number of layer pairs."""
-        return len(self.dims) - 1
-
     def encode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one encoder layer: (…, dims[layer]) to (…, dims[layer + 1])."""
         last = layer == self.n_layers - 1
@@ -80,56 +96,6 @@ class Autoencoder(nn.Module):
     def decode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one decoder layer: (…, dims[layer + 1]) to (…, dims[layer])."""
         return ACTIVATIONS[self.activation if layer else self.reconstruction_activation](self.decoder[layer](h))
-
-    def encode(self, x: jax.Array) -> jax.Array:
-        """Embedding z = f_θ(x): (…, d) to (…, m)."""
-        for layer in range(self.n_layers):
-            x = self.encode_layer(x, layer)
-        return x
-
-    def decode(self, z: jax.Array) -> jax.Array:
-        """Reconstruction: (…, m) to (…, d)."""
-        for layer in reversed(range(self.n_layers)):
-            z = self.decode_layer(z, layer)
-        return z
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Reconstruction of x from its embedding: (…, d) to (…, d)."""
-        return self.decode(self.encode(x))
-
-
-class Identity(nn.Module):
-    """The encoder of samples that are embeddings already: z = x, without parameters."""
-
-    def encode(self, x: jax.Array) -> jax.Array:
-        """Returns x."""
-        return x
-
-
-@partial(jax.jit, static_argnames=("model", "n_features"))
-def init(key: jax.Array, model: nn.Module, n_features: int) -> Params:
-    """Fresh parameters of `model` for samples of `n_features` features, float32."""
-    return model.init(key, jnp.zeros((1, n_features), jnp.float32))["params"]
-
-
-def encode(model: nn.Module, params: Params, x: jax.Array) -> jax.Array:
-    """Embedding of x (…, d) under `params`: (…, m). The encoder's parameters suffice."""
-    return model.apply({"params": params}, x, method="encode")
-
-
-def decode(model: nn.Module, params: Params, z: jax.Array) -> jax.Array:
-    """Reconstruction of the embedding z (…, m) under `params`: (…, d)."""
-    return model.apply({"params": params}, z, method="decode")
-
-
-def reconstruct(model: nn.Module, params: Params, x: jax.Array) -> jax.Array:
-    """Reconstruction of x (…, d) under `params`: (…, d)."""
-    return model.apply({"params": params}, x)
-
-
-def encoder_params(params: Params) -> Params:
-    """The part of `params` that `encode` reads: the entries whose name starts with "encoder"."""
-    return {name: value for name, value in params.items() if name.startswith("encoder")}
 
 
 def layer_pair(params: Params, layer: int) -> Params:

@@ -1,43 +1,49 @@
-"""Phase 2: encoder and centroids are refined together against a target distribution (DEC paper, section 3.1)."""
+"""Phase 2: encoder and centroids are refined together against a target distribution (DEC paper, section 3.1).
 
-import math
-from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any, NamedTuple, Protocol
+What is constant in the phase is one value, the `Recipe`. `dec_jax.starts` makes the first state, which goes through
+`train_interval` until `dec_jax.slots` says that it has converged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from flax import linen as nn
+from flax import struct
 
-from dec_jax import autoencoder
+from dec_jax import networks, slots
 from dec_jax.assignment import Assignment
-from dec_jax.autoencoder import Identity, Params
-from dec_jax.corruption import Corruption
-from dec_jax.kmeans import kmeans
-from dec_jax.objectives import Memories, Objective, StepInputs, as_objective, dec
-from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
-from dec_jax.validation import check_integer, check_number
+from dec_jax.corruption import Corruption, as_pytree
+from dec_jax.networks import Params
+from dec_jax.objectives import DEC, Objective, Pairs, StepInputs, TermStates, View, as_objective
+from dec_jax.optimizers import Optimizer, as_optimizer, sgd
+from dec_jax.samples import Samples, batch_rows, map_rows, take_rows, usable_batch_size
+from dec_jax.side import LABEL, Side
+from dec_jax.slots import Course
+from dec_jax.validation import check_function, check_integer
 
-Terms = dict[str, jax.Array]
 # What is folded into a run's key for the draws of its steps: no permutation of its batches has this number.
 _NOISE = 2**32 - 1
-_AUGMENTATION = 0  # and into a step's key for its augmentation
-_DEC = dec()
-_ASSIGNMENT = Assignment()
+_OTHERS = 2**32 - 4  # the same for the draws of neighbours and pairs
+ASSIGNMENT = Assignment()
 
 
 class ClusteringState(NamedTuple):
-    """What must be carried on: with the key it determines the rest of the run.
+    """What must be carried on: with the key and the recipe it determines the rest of the run.
 
     Attributes:
-        params: of the encoder, and of the decoder where the objective needs the reconstruction.
+        params: of the encoder, and of the decoder where the objective reads the reconstruction.
         centroids: (k, m).
         opt_state: of the optimiser over encoder and centroids.
         target: (n, k) target distribution P of all samples.
         labels: (n,) int32, cluster of each sample when P was computed.
         step: scalar int32, updates done.
-        memories: of the objective's terms.
+        term_states: of the objective's terms.
     """
 
     params: Params
@@ -46,69 +52,89 @@ class ClusteringState(NamedTuple):
     target: jax.Array
     labels: jax.Array
     step: jax.Array
-    memories: Memories = ()
+    term_states: TermStates = ()
 
 
 class ClusteringInfo(NamedTuple):
-    """What is worth watching after λ updates and a refresh of P.
+    """What is worth watching after λ updates and a new target distribution, each a scalar.
 
     Attributes:
         loss: mean objective of the updates.
-        label_change: fraction of samples whose cluster changed since the refresh before, in [0, 1].
+        label_change: fraction of samples whose cluster changed since the last target, in [0, 1].
         smallest_cluster: number of samples in the smallest cluster.
         terms: mean value of each term of the objective, by name, unweighted.
-        settled: whether the tolerance ends the run here; `fit` knows.
     """
 
     loss: jax.Array
     label_change: jax.Array
     smallest_cluster: jax.Array
     terms: dict[str, jax.Array]
-    settled: bool = False
 
 
-class Renewal(Protocol):
-    """What may change the state of a run between two intervals, such as a reset."""
+@struct.dataclass
+class Recipe:
+    """What is constant in a clustering phase. Its numbers are leaves: others compile nothing, and many are a `vmap`.
 
-    def __call__(
-        self,
-        key: jax.Array,
-        before: int,
-        state: ClusteringState,
-        x: Samples,
-        *,
-        model: nn.Module,
-        objective: Objective,
-        assignment: Assignment,
-    ) -> ClusteringState:
-        """The state to go on with: `state` itself where nothing is to be done.
+    Attributes:
+        model: a Flax module with `encode`, and `decode` where the objective reads the reconstruction.
+        objective: what is minimised: an `Objective`, or a plain function of `StepInputs`.
+        assignment: kernel, α and target, and the clusters that take part.
+        optimizer: over {"params", "centroids"}: an `Optimizer`, or any of optax's.
+        augmentation: (key, x → x̃) of what the network sees; P comes from clean samples (Guo et al., DEC-DA, ACML 2018).
+        resets: what may change the state between two intervals, such as those of `dec_jax.resets`.
+        batch_size: b.
+        train_encoder: false moves the centroids alone ("DEC without back-propagation").
+        side: what is known of the samples beside their features, for objectives that read it.
+    """
 
-        Args:
-            key: of the run; what is random depends on it and on the step alone.
-            before: steps done before the interval that has ended.
-            state: after the refresh of P.
-            x: (n, d) samples.
-            model: the network.
-            objective: what is minimised.
-            assignment: kernel, α, target, and the clusters that take part.
-        """
+    model: Any = struct.field(pytree_node=False)
+    objective: Objective | Callable[[StepInputs], jax.Array] = DEC
+    assignment: Assignment = ASSIGNMENT
+    optimizer: Optimizer | optax.GradientTransformation = sgd(0.01, 0.9)
+    augmentation: Corruption | None = None
+    resets: tuple[Any, ...] = struct.field(pytree_node=False, default=())
+    batch_size: int = struct.field(pytree_node=False, default=256)
+    train_encoder: bool = struct.field(pytree_node=False, default=True)
+    side: Side = struct.field(default_factory=Side)
 
-    def is_over(self, step: int) -> bool:
-        """Whether the tolerance may stop a run after so many steps."""
+    def __post_init__(self) -> None:
+        for name in ("objective", "augmentation"):
+            check_function(name, getattr(self, name))
+        if callable(self.objective):
+            object.__setattr__(self, "objective", as_objective(self.objective))
+        object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
+        object.__setattr__(self, "augmentation", as_pytree(self.augmentation))
+        check_integer("batch_size", self.batch_size, 1)
+
+
+class Batch(NamedTuple):
+    """What a step sees of the samples, gathered; None where no term of the objective reads it.
+
+    Attributes:
+        x: (b, d).
+        p: (b, k), rows of the target distribution.
+        rows: (b,) int32, which samples they are.
+        side: their rows of the side data's arrays.
+        neighbor: (b, d), a random neighbour of each.
+        pairs: two samples of each of b random pairs, (2, b, d).
+        together: (b,) bool, whether a pair must be in one cluster.
+    """
+
+    x: jax.Array
+    p: jax.Array
+    rows: jax.Array | None = None
+    side: dict[str, jax.Array] = {}  # noqa: RUF012 - a pytree, and nobody writes to it
+    neighbor: jax.Array | None = None
+    pairs: jax.Array | None = None
+    together: jax.Array | None = None
 
 
 class Fit(NamedTuple):
-    """Result of `fit`: the last state, an info for each refresh, and why it stopped ("tolerance" or "max_steps")."""
+    """Result of `fit`: the last state, an info for each interval, and why it stopped ("tolerance" or "max_steps")."""
 
     state: ClusteringState
     history: list[ClusteringInfo]
     stop_reason: str
-
-
-@cache
-def paper_optimizer(learning_rate: float = 0.01, momentum: float = 0.9) -> optax.GradientTransformation:
-    """SGD with momentum and a constant learning rate."""
-    return optax.sgd(learning_rate, momentum)
 
 
 def default_update_interval(n_samples: int, batch_size: int = 256) -> int:
@@ -116,336 +142,354 @@ def default_update_interval(n_samples: int, batch_size: int = 256) -> int:
     return max(20, round(0.585 * n_samples / batch_size))
 
 
-@partial(jax.jit, static_argnames="model")
-def embed(model: nn.Module, params: Params, x: Samples) -> jax.Array:
-    """Embedding (n, m) of all samples x (n, d), a chunk at a time."""
-    return map_rows(partial(autoencoder.encode, model, params), x)
-
-
-def freeze_encoder(model: nn.Module, params: Params, x: Samples) -> tuple[Identity, Params, jax.Array]:
-    """Model, parameters and samples for "DEC without back-propagation".
+def freeze_encoder(recipe: Recipe, params: Params, x: Samples) -> tuple[Recipe, Params, jax.Array]:
+    """Recipe, parameters and samples for "DEC without back-propagation".
 
     Clustering under a fixed encoder is clustering of its embedding, so that is computed once and takes the samples'
     place; only the centroids are left to move.
     """
-    return Identity(), {}, embed(model, params, x)
+    return frozen(recipe), {}, networks.embed(recipe.model, params, x)
 
 
-def init(
-    key: jax.Array,
-    model: nn.Module,
-    params: Params,
-    x: Samples,
-    n_clusters: int,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    assignment: Assignment = _ASSIGNMENT,
-    n_restarts: int = 20,
-) -> ClusteringState:
-    """State before the first update: centroids from k-means on the embedding, P and labels from them.
-
-    Args:
-        key: PRNG key of k-means.
-        model: a Flax module with `encode`.
-        params: its parameters; those of a decoder are dropped where the objective does not need it.
-        x: (n, d) samples on the device.
-        n_clusters: k, between 2 and n.
-        optimizer: over {"params", "centroids"}; default `paper_optimizer()`.
-        objective: what will be minimised; default `objectives.dec()`.
-        assignment: kernel, α and target.
-        n_restarts: of k-means.
-
-    Raises:
-        TypeError, ValueError: an argument has the wrong type or lies out of range.
-    """
-    check_integer("n_clusters", n_clusters, 2, x.shape[0], why="the number of samples")
-    z = embed(model, autoencoder.encoder_params(params), x)
-    centroids = kmeans(key, z, n_clusters, n_restarts=n_restarts).centroids
-    return start(model, params, centroids, x, optimizer=optimizer, objective=objective, assignment=assignment)
+def frozen(recipe: Recipe) -> Recipe:
+    """The recipe for samples that are embeddings already."""
+    return recipe.replace(model=networks.Identity(), augmentation=None, train_encoder=True)
 
 
-def start(
-    model: nn.Module,
-    params: Params,
-    centroids: jax.Array,
-    x: Samples,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    assignment: Assignment = _ASSIGNMENT,
-) -> ClusteringState:
-    """State before the first update from given centroids (k, m)."""
-    objective = as_objective(objective or _DEC)
-    if not objective.needs("reconstruction"):
-        params = autoencoder.encoder_params(params)
-    return _start(params, centroids, x, objective, assignment, model=model, optimizer=optimizer or paper_optimizer())
+def init_state(recipe: Recipe, params: Params, centroids: jax.Array, x: Samples) -> ClusteringState:
+    """State before the first update from centroids (k, m): pure, and not compiled."""
+    if not recipe.objective.reads("reconstruction"):
+        params = networks.encoder_params(recipe.model, params, x.shape[1])
+    trainable, _ = _trainable(recipe, params, centroids)
+    target, labels = update_target(recipe, params, centroids, x)
+    opt_state = recipe.optimizer.init(trainable)
+    return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0), recipe.objective.init(centroids))
 
 
-@partial(jax.jit, static_argnames=("model", "optimizer"))
-def _start(
-    params: Params,
-    centroids: jax.Array,
-    x: Samples,
-    objective: Objective,
-    assignment: Assignment,
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-) -> ClusteringState:
-    # Updates donate their state's memory, and the caller goes on using the arrays that came in.
-    params, centroids = jax.tree.map(jnp.copy, (params, centroids))
-    opt_state = optimizer.init({"params": params, "centroids": centroids})
-    target, labels = refresh(model, params, centroids, x, assignment)
-    return ClusteringState(params, centroids, opt_state, target, labels, jnp.int32(0), objective.init(centroids))
+def log_soft_assignments(recipe: Recipe, params: Params, centroids: jax.Array, x: Samples) -> jax.Array:
+    """Log soft assignment (n, k) of all samples x (n, d), a chunk at a time."""
+    return _log_q(recipe.model, recipe.assignment, params, centroids, x)
 
 
 @partial(jax.jit, static_argnames="model")
 def soft_assignments(
-    model: nn.Module, params: Params, centroids: jax.Array, x: Samples, assignment: Assignment = _ASSIGNMENT
+    model: Any, params: Params, centroids: jax.Array, x: Samples, assignment: Assignment = ASSIGNMENT
 ) -> jax.Array:
     """Soft assignment q (n, k) of all samples x (n, d), a chunk at a time."""
-    return jnp.exp(_log_q(model, params, centroids, x, assignment))
+    return jnp.exp(_log_q(model, assignment, params, centroids, x))
 
 
-def _log_q(model: nn.Module, params: Params, centroids: jax.Array, x: Samples, assignment: Assignment) -> jax.Array:
+def _log_q(model: Any, assignment: Assignment, params: Params, centroids: jax.Array, x: Samples) -> jax.Array:
     def chunk(rows: jax.Array) -> jax.Array:
-        return assignment.log_q(autoencoder.encode(model, params, rows), centroids)
+        return assignment.log_q(networks.encode(model, params, rows), centroids)
 
-    return map_rows(chunk, x)
-
-
-@partial(jax.jit, static_argnames="model")
-def refresh(
-    model: nn.Module,
-    params: Params,
-    centroids: jax.Array,
-    x: Samples,
-    assignment: Assignment = _ASSIGNMENT,
-) -> tuple[jax.Array, jax.Array]:
-    """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d), a chunk at a time."""
-    log_q = _log_q(model, params, centroids, x, assignment)
-    return assignment.p(log_q), jnp.argmax(log_q, axis=1).astype(jnp.int32)
+    return map_rows(chunk, x, networks.rows_per_chunk(model, params, x.shape[1]))
 
 
-def update(
-    state: ClusteringState,
-    x: jax.Array,
-    p: jax.Array,
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    objective: Objective = _DEC,
-    assignment: Assignment = _ASSIGNMENT,
-    key: jax.Array | None = None,
-    augmentation: Corruption | None = None,
-) -> tuple[ClusteringState, jax.Array, Terms]:
-    """One update of encoder and centroids.
+def update_target(recipe: Recipe, params: Params, centroids: jax.Array, x: Samples) -> tuple[jax.Array, jax.Array]:
+    """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d): pure, and not compiled."""
+    log_q = log_soft_assignments(recipe, params, centroids, x)
+    return recipe.assignment.p(log_q), jnp.argmax(log_q, axis=1).astype(jnp.int32)
+
+
+def _trainable(recipe: Recipe, params: Params, centroids: jax.Array) -> tuple[dict[str, Any], Params]:
+    """What the optimiser moves, and the rest of the parameters."""
+    moving, fixed = networks.split(params) if recipe.train_encoder else ({}, params)
+    return {"params": moving, "centroids": centroids}, fixed
+
+
+def train_step(
+    key: jax.Array, recipe: Recipe, state: ClusteringState, batch: Batch
+) -> tuple[ClusteringState, jax.Array, dict[str, jax.Array]]:
+    """One update of encoder and centroids: pure, and not compiled.
 
     Args:
+        key: PRNG key of the step, for the augmentation, and for a network and an objective that draw.
+        recipe: what is constant.
         state: the state before.
-        x: (b, d) batch.
-        p: (b, k) the batch's rows of the target distribution.
-        model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
-        optimizer: over {"params", "centroids"}.
-        objective: what to minimise.
-        assignment: kernel, α and target, and the clusters that take part.
-        key: PRNG key of the step, for augmentation and for objectives that draw.
-        augmentation: (key, x → x̃) of what the network sees; p stays that of the clean samples.
+        batch: from `take_batch`.
 
     Returns:
         The state after, with target and labels as before; the objective's value, and those of its terms by name, all
         scalars.
     """
-    seen = x if augmentation is None else augmentation(jax.random.fold_in(key, _AUGMENTATION), x)
+    augmentation_key, objective_key, *network_keys = jax.random.split(key, 4)
+    seen = _seen(augmentation_key, recipe, batch)
+    trainable, fixed = _trainable(recipe, state.params, state.centroids)
 
-    def loss(trainable: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
-        z = autoencoder.encode(model, trainable["params"], seen)
-        log_q = assignment.log_q(z, trainable["centroids"])
-        decoded = None
-        if objective.needs("reconstruction"):
-            decoded = autoencoder.decode(model, trainable["params"], z)
-        inputs = StepInputs(x, seen, z, trainable["centroids"], log_q, p, decoded, state.step, key)
-        value, terms = objective(inputs, state.memories)
-        return value, (terms, inputs)
+    def loss(trainable: dict[str, Any]) -> tuple[jax.Array, Any]:
+        params = trainable["params"] | fixed
+        views, decoded, changed = _views(network_keys, recipe, params, trainable["centroids"], seen)
+        of_batch, others = views.pop("batch"), _named(views, batch)
+        inputs = StepInputs(
+            batch.x,
+            of_batch.network_input,
+            of_batch.z,
+            trainable["centroids"],
+            of_batch.log_q,
+            batch.p,
+            decoded,
+            state.step,
+            objective_key,
+            rows=batch.rows,
+            side=batch.side,
+            **others,
+        )
+        value, terms = recipe.objective(inputs, state.term_states)
+        return value, (terms, inputs, changed)
 
-    trainable = {"params": state.params, "centroids": state.centroids}
-    (value, (terms, inputs)), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, trainable)
+    (value, (terms, inputs, changed)), gradient = jax.value_and_grad(loss, has_aux=True)(trainable)
+    updates, opt_state = recipe.optimizer.update(gradient, state.opt_state, trainable)
     moved = optax.apply_updates(trainable, updates)
-    memories, moved["centroids"] = objective.update(state.memories, inputs._replace(centroids=moved["centroids"]))
-    after = state._replace(**moved, opt_state=opt_state, step=state.step + 1, memories=memories)
+    term_states, centroids = recipe.objective.update(state.term_states, inputs, moved["centroids"])
+    params = moved["params"] | fixed | changed
+    after = state._replace(
+        params=params, centroids=centroids, opt_state=opt_state, step=state.step + 1, term_states=term_states
+    )
     return after, value, terms
 
 
-def updates(
-    key: jax.Array,
-    state: ClusteringState,
-    x: Samples,
-    n_steps: int | jax.Array,
-    *,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    objective: Objective = _DEC,
-    assignment: Assignment = _ASSIGNMENT,
-    augmentation: Corruption | None = None,
-    batch_size: int = 256,
-    longest: int = 160,
-) -> tuple[ClusteringState, jax.Array, Terms]:
+def take_batch(
+    key: jax.Array, recipe: Recipe, x: Samples, rows: jax.Array, target: jax.Array, step: int | jax.Array = 0
+) -> Batch:
+    """What a step sees of the samples: pure, and not compiled.
+
+    Args:
+        key: of the draws of neighbours and pairs.
+        recipe: what is constant.
+        x: (n, d) samples.
+        rows: (b,) int32.
+        target: (n, k) target distribution.
+        step: updates done before.
+    """
+    neighbor_key, pairs_key = jax.random.split(key)
+    objective, given = recipe.objective, recipe.side
+    batch = Batch(take_rows(x, rows), target[rows], rows, {name: values[rows] for name, values in given.arrays.items()})
+    if objective.reads("neighbor"):
+        batch = batch._replace(neighbor=take_rows(x, _partners(neighbor_key, given, rows, step)))
+    if objective.reads("pairs"):
+        drawn = jax.random.randint(pairs_key, rows.shape, 0, len(given.pairs))
+        pairs = take_rows(x, given.pairs[drawn].T.ravel()).reshape(2, len(rows), -1)
+        batch = batch._replace(pairs=pairs, together=given.together[drawn])
+    return batch
+
+
+def _partners(key: jax.Array, given: Side, rows: jax.Array, step: int | jax.Array) -> jax.Array:
+    """A random neighbour (b,) of each sample, or the sample itself, as `Side.fade` says."""
+    column_key, fade_key = jax.random.split(key)
+    column = jax.random.randint(column_key, rows.shape, 0, given.neighbors.shape[1])
+    faded = jnp.where(jnp.asarray(given.fade) > 0, step / jnp.maximum(given.fade, 1), 0)
+    return jnp.where(jax.random.uniform(fade_key, rows.shape) < faded, rows, given.neighbors[rows, column])
+
+
+def _seen(key: jax.Array, recipe: Recipe, batch: Batch) -> dict[str, jax.Array]:
+    """By name, all that the network sees in a step, (b, d) each, the batch first."""
+    augmented = {"batch": batch.x}
+    if recipe.objective.reads("view"):
+        augmented["view"] = batch.x
+    if batch.neighbor is not None:
+        augmented["neighbor"] = batch.neighbor
+    if batch.pairs is not None:
+        augmented |= {"first": batch.pairs[0], "second": batch.pairs[1]}
+    if recipe.augmentation is not None:
+        moved = recipe.augmentation(key, _joined(augmented))
+        augmented = dict(zip(augmented, jnp.split(moved, len(augmented)), strict=True))
+    return augmented | ({"clean": batch.x} if recipe.objective.reads("clean") else {})
+
+
+def _joined(parts: dict[str, jax.Array]) -> jax.Array:
+    return jnp.concatenate(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def _views(
+    keys: list[jax.Array], recipe: Recipe, params: Params, centroids: jax.Array, seen: dict[str, jax.Array]
+) -> tuple[dict[str, View], jax.Array | None, Params]:
+    """Embedding and assignment of all that the network sees, in one pass; the batch's reconstruction; what changes.
+
+    Without training the encoder, nothing but an optimiser changes parameters.
+    """
+    z, changed = _encoded(keys[0], recipe, params, _joined(seen))
+    log_q = recipe.assignment.log_q(z, centroids)
+    parts = zip(jnp.split(z, len(seen)), jnp.split(log_q, len(seen)), strict=True)
+    views = {name: View(given, *part) for (name, given), part in zip(seen.items(), parts, strict=True)}
+    if not recipe.objective.reads("reconstruction"):
+        return views, None, changed
+    of_batch = views["batch"].z
+    if not recipe.train_encoder:
+        return views, networks.decode(recipe.model, params, of_batch), changed
+    decoded, also_changed = networks.decode_in_training(keys[1], recipe.model, params | changed, of_batch)
+    return views, decoded, changed | also_changed
+
+
+def _encoded(key: jax.Array, recipe: Recipe, params: Params, x: jax.Array) -> tuple[jax.Array, Params]:
+    if not recipe.train_encoder:
+        return networks.encode(recipe.model, params, x), {}
+    return networks.encode_in_training(key, recipe.model, params, x)
+
+
+def _named(views: dict[str, View], batch: Batch) -> dict[str, View | Pairs]:
+    """The views beside the batch as fields of `StepInputs`."""
+    if "first" not in views:
+        return views
+    pairs = Pairs(views.pop("first"), views.pop("second"), batch.together)
+    return views | {"pairs": pairs}
+
+
+def check_reads(recipe: Recipe, n_samples: int) -> None:
+    """Checks that the run can give what the objective reads.
+
+    Raises:
+        ValueError: it reads a second or a clean view without an augmentation, or side data that are not there or are
+            of another number of samples.
+    """
+    objective, given = recipe.objective, recipe.side
+    for what in ("view", "clean"):
+        if objective.reads(what) and recipe.augmentation is None:
+            raise ValueError(f"the objective reads {what!r}, which needs an augmentation, and the recipe has none")
+    sources = {"neighbor": given.neighbors, "pairs": given.pairs, "label": given.arrays.get(LABEL)}
+    for what, source in sources.items():
+        if objective.reads(what) and source is None:
+            raise ValueError(
+                f"the objective reads {what!r}, and the recipe's side data have none; see dec_jax.side.side"
+            )
+    for name, values in {"neighbors": given.neighbors, **given.arrays}.items():
+        if values is not None and values.shape[0] != n_samples:
+            raise ValueError(f"side data {name} must be of the {n_samples} samples, got {values.shape[0]}")
+
+
+def train_steps(
+    key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, n_steps: int | jax.Array
+) -> tuple[ClusteringState, jax.Array, dict[str, jax.Array]]:
     """`n_steps` updates under one target distribution as one loop: pure, and not compiled.
 
     Args:
-        key: of the run; step s draws its batch from it and from s alone.
+        key: of the run; step s draws its batch and its noise from it and from s alone.
+        recipe: what is constant.
         state: the state before.
         x: (n, d) samples.
-        n_steps: at least 1, at most `longest`; traced.
-        model: a Flax module with `encode`, and `decode` where the objective needs the reconstruction.
-        optimizer: over {"params", "centroids"}.
-        objective: what to minimise.
-        assignment: kernel, α and target, and the clusters that take part.
-        augmentation: (key, x → x̃) of what the network sees.
-        batch_size: b, at most n.
-        longest: the most updates that are asked for; a Python integer.
+        n_steps: at least 1; traced, so that another number compiles nothing.
 
     Returns:
         The state after, with target and labels as before; the mean of the objective, and of its terms by name, all
         scalars.
     """
     target, labels = state.target, state.labels
-    step = partial(
-        update,
-        model=model,
-        optimizer=optimizer,
-        objective=objective,
-        assignment=assignment,
-        augmentation=augmentation,
-    )
-    batches = batch_indices(key, state.step, x.shape[0], batch_size, longest)
     noise_key = jax.random.fold_in(key, _NOISE)
 
-    def body(i: jax.Array, carry: tuple[ClusteringState, Any]) -> tuple[ClusteringState, Any]:
+    def body(_: int, carry: tuple[ClusteringState, Any]) -> tuple[ClusteringState, Any]:
         state, total = carry
-        key = jax.random.fold_in(noise_key, state.step)
-        state, *values = step(state, take_rows(x, batches[i]), target[batches[i]], key=key)
+        rows = batch_rows(key, state.step, x.shape[0], recipe.batch_size)
+        step_key = jax.random.fold_in(noise_key, state.step)
+        others_key = jax.random.fold_in(jax.random.fold_in(key, _OTHERS), state.step)
+        batch = take_batch(others_key, recipe, x, rows, target, state.step)
+        state, *values = train_step(step_key, recipe, state, batch)
         return state, jax.tree.map(jnp.add, total, values)
 
     # Target and labels stay out of the loop, which would carry a copy of them along.
-    start = (state._replace(target=(), labels=()), [jnp.float32(0), dict.fromkeys(objective.names, jnp.float32(0))])
-    state, total = jax.lax.fori_loop(0, n_steps, body, start)
+    zeros = [jnp.float32(0), dict.fromkeys(recipe.objective.names, jnp.float32(0))]
+    state, total = jax.lax.fori_loop(0, n_steps, body, (state._replace(target=(), labels=()), zeros))
     loss, terms = jax.tree.map(lambda value: value / n_steps, total)
     return state._replace(target=target, labels=labels), loss, terms
 
 
-def interval(
-    key: jax.Array,
-    state: ClusteringState,
-    x: Samples,
-    n_steps: int | jax.Array,
-    *,
-    model: nn.Module,
-    assignment: Assignment = _ASSIGNMENT,
-    **how: Any,
+def train_interval(
+    key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, n_steps: int | jax.Array
 ) -> tuple[ClusteringState, ClusteringInfo]:
-    """`updates`, with the same arguments, then the refresh of P from all (clean) data: pure, and not compiled."""
-    state, loss, terms = updates(key, state, x, n_steps, model=model, assignment=assignment, **how)
-    target, labels = refresh(model, state.params, state.centroids, x, assignment)
+    """`train_steps`, then the new target distribution of all (clean) samples: pure, and not compiled."""
+    state, loss, terms = train_steps(key, recipe, state, x, n_steps)
+    target, labels = update_target(recipe, state.params, state.centroids, x)
     sizes = jnp.bincount(labels, length=len(state.centroids))
-    if assignment.active is not None:
-        sizes = jnp.where(assignment.active, sizes, x.shape[0])
+    if recipe.assignment.active is not None:
+        sizes = jnp.where(recipe.assignment.active, sizes, x.shape[0])
     info = ClusteringInfo(loss, jnp.mean(labels != state.labels), sizes.min(), terms)
     return state._replace(target=target, labels=labels), info
 
 
-advance = partial(
-    jax.jit,
-    static_argnames=("model", "optimizer", "augmentation", "batch_size", "longest"),
-    donate_argnames="state",
-)(interval)
-"""`interval`, compiled; the state is donated."""
-
-
 def fit(
     key: jax.Array,
-    model: nn.Module,
+    recipe: Recipe,
     state: ClusteringState,
     x: Samples,
     *,
-    optimizer: optax.GradientTransformation | None = None,
-    objective: Objective | Callable[[StepInputs], jax.Array] | None = None,
-    assignment: Assignment = _ASSIGNMENT,
-    augmentation: Corruption | None = None,
-    batch_size: int = 256,
     update_interval: int | None = None,
     tolerance: float = 1e-3,
     max_steps: int = 20_000,
-    renewals: Sequence[Renewal] = (),
-    on_refresh: Callable[[ClusteringState, ClusteringInfo], None] | None = None,
+    on_interval: Callable[[ClusteringState, ClusteringInfo], None] | None = None,
 ) -> Fit:
-    """Updates until fewer than `tolerance` of the samples change their cluster between two refreshes of P.
+    """Updates until fewer than `tolerance` of the samples change their cluster between two target distributions.
 
     Args:
         key: PRNG key of the batches.
-        model: a Flax module with `encode`.
-        state: from `init` or `start`, or one that `on_refresh` was given: the run goes on as if it had never stopped.
-            Its memory is reused: it is no longer valid afterwards.
+        recipe: what is constant.
+        state: from `dec_jax.starts`, or one that `on_interval` was given: the run goes on as if it had never stopped.
+            Its memory is reused: it is not valid afterwards.
         x: (n, d) samples on the device.
-        optimizer: the one that `state` was made with; default `paper_optimizer()`.
-        objective: what to minimise: an `Objective`, or a plain function of `StepInputs`; default `objectives.dec()`.
-        assignment: kernel, α and target.
-        augmentation: hashable (key, x → x̃), such as `augmentation.Affine`: updates see augmented samples, P comes
-            from clean ones (Guo et al., DEC-DA, ACML 2018).
-        batch_size: b; n is taken, with a warning, where it is smaller.
-        update_interval: λ, updates between two refreshes; default `default_update_interval(n, batch_size)`.
+        update_interval: λ, updates between two targets; default `default_update_interval(n, batch_size)`.
         tolerance: fraction of the samples in [0, 1]; 0 never stops early.
         max_steps: the run's last step at the latest.
-        renewals: what may change the state after a refresh, such as those of `dec_jax.resets`.
-        on_refresh: called after each refresh with the state (valid during the call) and what is worth watching.
+        on_interval: called after each interval with the state (valid during the call) and what is worth watching.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
         FloatingPointError: the loss became NaN or infinite.
     """
-    check_number("tolerance", tolerance, 0, 1)
-    check_integer("max_steps", max_steps, 0)
-    batch_size = usable_batch_size(batch_size, x.shape[0])
-    if update_interval is None:
-        update_interval = default_update_interval(x.shape[0], batch_size)
-    check_integer("update_interval", update_interval, 1)
-    shared = {"objective": as_objective(objective or _DEC), "assignment": assignment}
-    if len(state.memories) != len(shared["objective"].terms):
+    recipe = recipe.replace(batch_size=usable_batch_size(recipe.batch_size, x.shape[0]))
+    check_reads(recipe, x.shape[0])
+    if len(state.term_states) != len(recipe.objective.terms):
         raise ValueError("objective must be the one that the state was made with: they have another number of terms")
-    step = partial(
-        advance,
-        model=model,
-        optimizer=optimizer or paper_optimizer(),
-        **shared,
-        augmentation=augmentation,
-        batch_size=batch_size,
-        longest=update_interval,
-    )
+    if update_interval is None:
+        update_interval = default_update_interval(x.shape[0], recipe.batch_size)
+    course = Course(None, update_interval, max_steps, tolerance, recipe.resets, int(state.step))
+    program = _OneTrial(key, recipe, state, x)
     history: list[ClusteringInfo] = []
-    for done in range(int(state.step), max_steps, update_interval):
-        state, info = step(key, state, x, min(update_interval, max_steps - done))
-        info = jax.tree.map(float, info)
-        _check_finite(info, done)
-        settled = info.label_change < tolerance
-        # A run does not end on what nothing was trained of.
-        for renewal in renewals if int(state.step) < max_steps else ():
-            renewed = renewal(key, done, state, x, model=model, **shared)
-            settled = settled and renewed is state and renewal.is_over(int(state.step))
-            state = renewed
-        history.append(info._replace(settled=settled))
-        if on_refresh:
-            on_refresh(state, history[-1])
-        if settled:
-            return Fit(state, history, "tolerance")
-    return Fit(state, history, "max_steps")
+
+    def on_round() -> None:
+        history.append(course.info)
+        if on_interval:
+            on_interval(program.state, course.info)
+
+    for _ in slots.run(program, [course], n_slots=1, on_round=on_round):
+        if course.stop_reason == slots.FAILED:
+            raise FloatingPointError(_not_finite(course))
+    return Fit(program.state, history, course.stop_reason)
 
 
-def _check_finite(info: ClusteringInfo, step: int) -> None:
-    if not math.isfinite(info.loss):
-        broken = [name for name, value in info.terms.items() if not math.isfinite(value)]
-        raise FloatingPointError(
-            f"the clustering loss became {info.loss} after step {step} ({', '.join(broken) or 'its sum'}): "
-            "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
-        )
+def _not_finite(course: Course) -> str:
+    broken = [name for name, value in course.info.terms.items() if not np.isfinite(value)]
+    return (
+        f"the clustering loss became {course.info.loss} within step {course.steps} ({', '.join(broken) or 'its sum'}): "
+        "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
+    )
+
+
+_compiled_interval = jax.jit(train_interval, donate_argnames="state")
+_compiled_state = jax.jit(init_state)
+
+
+@partial(jax.jit, static_argnames="reset", donate_argnames="state")
+def _apply_reset(key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, *, reset: Any) -> ClusteringState:
+    return reset(key, recipe, state, x)
+
+
+class _OneTrial:
+    """A state that lives through its intervals: the only slot of a run."""
+
+    def __init__(self, key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples) -> None:
+        # No interval depends on the resets, and others compile nothing.
+        self.key, self.recipe, self.state, self.x = key, recipe.replace(resets=()), state, x
+
+    def start(self, slot: int, course: Course) -> None:
+        """The state is there already."""
+
+    def advance(self, running: np.ndarray, n_steps: int) -> ClusteringInfo:
+        """Trains an interval; what is worth watching has an axis of one slot."""
+        self.state, info = _compiled_interval(self.key, self.recipe, self.state, self.x, n_steps)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(info))
+
+    def reset(self, slot: int, reset: Any) -> None:
+        """Changes the state between two intervals."""
+        self.state = _apply_reset(self.key, self.recipe, self.state, self.x, reset=reset)
+
+    def finish(self, slot: int, course: Course) -> ClusteringState:
+        """The last state."""
+        return self.state

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dec_jax.augmentation import check_image_shape
-from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
+from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS, LayerPairs
 from dec_jax.validation import check_choice, check_integer
 
 
@@ -68,7 +68,51 @@ class TransposedConvolution(nn.Module):
         return jax.linear_transpose(lambda h: patches(h, self.side), before)(spread)[0] + bias
 
 
-class ConvolutionalAutoencoder(nn.Module):
+class ConvolutionalEncoder(nn.Module):
+    """Strided convolutions, a dense layer, and `outputs` numbers: a network with `encode` alone, for flattened images.
+
+    Attributes:
+        image_shape: (h, w) or (h, w, channels) of the flattened images.
+        outputs: m, at least 1.
+        channels: of each convolution, each at least 1; it halves both sides.
+        hidden: size of the dense layer, at least 1.
+        side: of the kernels.
+    """
+
+    image_shape: tuple[int, ...]
+    outputs: int
+    channels: tuple[int, ...] = (8, 16)
+    hidden: int = 256
+    side: int = 3
+
+    def __post_init__(self) -> None:
+        self.image_shape = check_image_shape(self.image_shape)
+        self.channels = tuple(check_integer(f"channels[{i}]", size, 1) for i, size in enumerate(self.channels))
+        for name in ("outputs", "hidden", "side"):
+            check_integer(name, getattr(self, name), 1)
+        super().__post_init__()
+
+    @nn.compact
+    def encode(self, x: jax.Array) -> jax.Array:
+        """Outputs of x: (…, d) to (…, m).
+
+        Raises:
+            ValueError: `image_shape` does not fit d.
+        """
+        check_image_shape(self.image_shape, x.shape[-1])
+        init = INITIALIZERS["he"]
+        maps = x.reshape(*x.shape[:-1], *(*self.image_shape, 1)[:3])
+        for channels in self.channels:
+            maps = nn.relu(Convolution(channels, self.side, init)(maps))
+        h = nn.relu(nn.Dense(self.hidden, kernel_init=init)(maps.reshape(*x.shape[:-1], -1)))
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.lecun_normal())(h)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`encode`."""
+        return self.encode(x)
+
+
+class ConvolutionalAutoencoder(LayerPairs):
     """Autoencoder of strided convolutions and a dense embedding, with the interface of `Autoencoder`.
 
     Layer i of the encoder is a convolution of stride 2 to channels[i] channels, which halves both sides (rounded up);
@@ -88,7 +132,7 @@ class ConvolutionalAutoencoder(nn.Module):
         kernel_init: how weights start, one of `INITIALIZERS`; biases start at 0.
 
     Raises:
-        TypeError: a size is no integer.
+        TypeError: a size is not an integer.
         ValueError: a size is below 1, the sizes do not fit each other, or a name is unknown.
     """
 
@@ -141,11 +185,6 @@ class ConvolutionalAutoencoder(nn.Module):
         """Layer sizes as those of `Autoencoder`: d, h1, …, m."""
         return (*map(math.prod, self.shapes), self.bottleneck)
 
-    @property
-    def n_layers(self) -> int:
-        """Number of layer pairs."""
-        return len(self.channels) + 1
-
     def encode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one encoder layer: (…, dims[layer]) to (…, dims[layer + 1])."""
         if layer == self.n_layers - 1:
@@ -168,16 +207,4 @@ class ConvolutionalAutoencoder(nn.Module):
             ValueError: `image_shape` does not fit d.
         """
         check_image_shape(self.image_shape, x.shape[-1])
-        for layer in range(self.n_layers):
-            x = self.encode_layer(x, layer)
-        return x
-
-    def decode(self, z: jax.Array) -> jax.Array:
-        """Reconstruction: (…, m) to (…, d)."""
-        for layer in reversed(range(self.n_layers)):
-            z = self.decode_layer(z, layer)
-        return z
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Reconstruction of x from its embedding: (…, d) to (…, d)."""
-        return self.decode(self.encode(x))
+        return super().encode(x)

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 Corruption = Callable[[jax.Array, jax.Array], jax.Array]  # (key, x) → x̃
 
@@ -48,3 +50,12 @@ def gaussian_noise(
     """
     noisy = x + standard_deviation * jax.random.normal(key, x.shape, x.dtype)
     return noisy if minimum is None and maximum is None else jnp.clip(noisy, minimum, maximum)
+
+
+def as_pytree(corruption: Corruption | None) -> Corruption | None:
+    """`corruption` as a pytree, which a compiled function takes: a plain function becomes one without leaves."""
+    if corruption is None or not jax.tree_util.all_leaves([corruption]):
+        return corruption
+    if isinstance(corruption, partial):
+        return Partial(corruption.func, *corruption.args, **corruption.keywords)
+    return Partial(corruption) if callable(corruption) else corruption

@@ -56,7 +56,7 @@ def kmeans(
         n_clusters: k, between 1 and n.
         n_restarts: number of runs, the one with the smallest inertia is returned.
         tolerance: a run stops when its centroids' squared movements add up to at most this, relative to the mean
-            variance of the features.
+            variance of the features that vary.
         max_iterations: of Lloyd's algorithm.
         chunk_size: samples compared with the centroids at a time.
         n_active: scalar int32, at most k: only the first n_active centroids take part, with the draws of a run with
@@ -93,11 +93,17 @@ def _kmeans(
     keys = jax.random.split(key, n_restarts)
     # One after the other: side by side, the distances of all restarts would be the largest array of the run.
     seeds = jax.lax.map(lambda key: _plus_plus(key, z, n_clusters, n_active), keys)
-    centroids, iterations = _lloyd(z, seeds, active, tolerance * z.var(axis=0).mean(), max_iterations, chunk_size)
+    centroids, iterations = _lloyd(z, seeds, active, tolerance * _mean_variance(z), max_iterations, chunk_size)
     inertias = sum_rows(lambda rows: jax.vmap(partial(_inertia, rows, active))(centroids), z, chunk_size)
     best = jnp.argmin(inertias)
     labels = map_rows(lambda rows: _nearest(rows, active, centroids[best]), z, chunk_size)
     return KMeansResult(centroids[best] + origin, labels, inertias[best], iterations)
+
+
+def _mean_variance(z: jax.Array) -> jax.Array:
+    """Mean variance of the features that vary: others, such as those of a padded embedding, do not count."""
+    variance = z.var(axis=0)
+    return variance.sum() / jnp.maximum(jnp.count_nonzero(variance), 1)
 
 
 def _squared_distances(z: jax.Array, centroids: jax.Array) -> jax.Array:

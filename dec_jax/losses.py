@@ -71,12 +71,33 @@ def gaussian(z: jax.Array, centroids: jax.Array, variance: float | jax.Array = 1
 
 
 def squared_distances(z: jax.Array, centroids: jax.Array) -> jax.Array:
-    """‖z_i − μ_j‖²: (…, m), (k, m) → (…, k)."""
-    # Differences, not ‖z‖² − 2zμ + ‖μ‖²: the expansion cancels where it matters most, close to a centroid.
+    """‖z_i − μ_j‖²: (…, m), (k, m) → (…, k).
+
+    Sums of squared differences, to the precision of the inputs on every device: no matrix product takes part, which an
+    accelerator would round to fewer digits. ‖z‖² − 2zμ + ‖μ‖² would cancel where it matters most, close to a centroid.
+    """
     return jnp.sum(jnp.square(z[..., None, :] - centroids), axis=-1)
 
 
-KERNELS: dict[str, Callable[..., jax.Array]] = {"students_t": students_t, "gaussian": gaussian}
+def logits(z: jax.Array, centroids: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    """The embedding itself, z / temperature: a network with k outputs assigns samples without centroids.
+
+    Args:
+        z: (…, k).
+        centroids: (k, ·), which are not read; there are as many as outputs.
+        temperature: above 0.
+
+    Raises:
+        ValueError: the embedding has another size than there are clusters.
+    """
+    if z.shape[-1] != len(centroids):
+        raise ValueError(
+            f"logits need an embedding of as many outputs as clusters, {len(centroids)}, got {z.shape[-1]}"
+        )
+    return z / temperature
+
+
+KERNELS: dict[str, Callable[..., jax.Array]] = {"students_t": students_t, "gaussian": gaussian, "logits": logits}
 
 
 def log_soft_assignment(

@@ -12,18 +12,52 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from dec_jax.losses import RECONSTRUCTION_LOSSES, kl_divergence, squared_distances
-from dec_jax.validation import check_choice, check_number
+from dec_jax.side import LABEL, WEIGHT
+from dec_jax.validation import check_choice, check_unless_traced
 
-NEEDS = ("reconstruction",)
-Memories = tuple[Any, ...]
+READS = ("reconstruction", "view", "clean", "neighbor", "pairs", "label")
+TermStates = tuple[Any, ...]
+N_TEMPERATURES = 40  # of deep k-means
+_GROWTH = np.cumprod([1.0, *2 ** (1 / np.log(np.arange(2, N_TEMPERATURES + 1)) ** 2)]).astype(np.float32)
 COUNT = 100.0  # of samples that a centroid of k-means stands for, as in the DCN authors' code
+
+
+class View(NamedTuple):
+    """What a step computes of samples that it sees beside the batch, or of the batch once more.
+
+    Attributes:
+        network_input: (b, d).
+        z: (b, m).
+        log_q: (b, k).
+    """
+
+    network_input: jax.Array
+    z: jax.Array
+    log_q: jax.Array
+
+
+class Pairs(NamedTuple):
+    """Pairs of samples that must or must not be in one cluster, drawn at random from all of them.
+
+    Attributes:
+        first: of b samples.
+        second: of b samples.
+        together: (b,) bool, whether they must be in one cluster.
+    """
+
+    first: View
+    second: View
+    together: jax.Array
 
 
 class StepInputs(NamedTuple):
     """What a term may read; b samples, k clusters, m embedding dimensions.
+
+    What is None is computed where a term says that it reads it.
 
     Attributes:
         x: (b, d) batch.
@@ -35,7 +69,13 @@ class StepInputs(NamedTuple):
         reconstruction: (b, d) of the network's input, or None where no term needs it.
         step: scalar int32, updates done before.
         key: PRNG key of this step.
-        memory: the term's own, as its `init` made it and its `update` left it; () where it has none.
+        state: the term's own, as its `init` made it and its `update` left it; () where it has none.
+        rows: (b,) int32, which samples the batch holds.
+        view: another augmentation of the batch ("view").
+        clean: the batch without augmentation ("clean").
+        neighbor: an augmentation of a random neighbour of each sample ("neighbor").
+        pairs: ("pairs").
+        side: rows of the arrays of `dec_jax.side.Side`, by name, each (b, …).
     """
 
     x: jax.Array
@@ -47,7 +87,13 @@ class StepInputs(NamedTuple):
     reconstruction: jax.Array | None = None
     step: jax.Array | int = 0
     key: jax.Array | None = None
-    memory: Any = ()
+    state: Any = ()
+    rows: jax.Array | None = None
+    view: View | None = None
+    clean: View | None = None
+    neighbor: View | None = None
+    pairs: Pairs | None = None
+    side: dict[str, jax.Array] = {}  # noqa: RUF012 - a pytree, and nobody writes to it
 
     @property
     def labels(self) -> jax.Array:
@@ -64,16 +110,17 @@ class Term:
         parameters: further arguments of the function, traced.
         function: (inputs, **parameters) → scalar.
         name: what progress and history call it.
-        needs: which of `NEEDS` the function reads; what no term needs is not computed.
-        init: centroids (k, m) → the term's memory, a pytree of arrays; None where it has none.
-        update: inputs → (memory, centroids) after a step; None where nothing changes.
+        reads: which of `READS` the function reads; what no term reads is not computed.
+        init: centroids (k, m) → the term's state, a pytree of arrays; None where it has none.
+        update: inputs → (state, centroids) after a step; None where nothing changes. A term with it moves the
+            centroids by a rule of its own, and no optimiser does.
     """
 
     weight: float | jax.Array
     parameters: dict[str, Any]
     function: Callable[..., jax.Array] = struct.field(pytree_node=False)
     name: str = struct.field(pytree_node=False)
-    needs: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    reads: tuple[str, ...] = struct.field(pytree_node=False, default=())
     init: Callable[[jax.Array], Any] | None = struct.field(pytree_node=False, default=None)
     update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = struct.field(pytree_node=False, default=None)
 
@@ -84,41 +131,44 @@ class Objective:
 
     terms: tuple[Term, ...]
 
-    def __call__(self, inputs: StepInputs, memories: Memories = ()) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, inputs: StepInputs, states: TermStates = ()) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum, a scalar, and each term's own value by name, unweighted.
 
         Args:
-            inputs: what a step has; each term gets its own memory with them.
-            memories: of the terms, from `init`; may be left out where no term has one.
+            inputs: what a step has; each term gets its own state with them.
+            states: of the terms, from `init`; may be left out where no term has one.
 
         Raises:
-            TypeError: a term's value is no scalar.
+            TypeError: a term's value is not a scalar.
         """
-        pairs = zip(self.terms, memories or self._no_memories, strict=True)
-        values = {term.name: _scalar(term, inputs._replace(memory=memory)) for term, memory in pairs}
+        pairs = zip(self.terms, states or self._no_states, strict=True)
+        values = {term.name: _scalar(term, inputs._replace(state=state)) for term, state in pairs}
         return sum(term.weight * values[term.name] for term in self.terms), values
 
-    def init(self, centroids: jax.Array) -> Memories:
-        """The terms' memories before the first step, for centroids (k, m)."""
+    def init(self, centroids: jax.Array) -> TermStates:
+        """The terms' states before the first step, for centroids (k, m)."""
         return tuple(term.init(centroids) if term.init else () for term in self.terms)
 
-    def update(self, memories: Memories, inputs: StepInputs) -> tuple[Memories, jax.Array]:
-        """The terms' memories after a step, and the centroids (k, m) where the terms move them by a rule of their own.
+    def update(self, states: TermStates, inputs: StepInputs, moved: jax.Array) -> tuple[TermStates, jax.Array]:
+        """The terms' states after a step, and the centroids (k, m).
 
         Args:
-            memories: before the step.
-            inputs: of the step, with the centroids as the optimiser left them.
+            states: before the step.
+            inputs: of the step.
+            moved: (k, m), the centroids as the optimiser would have them. A term with a rule of its own for them
+                takes its centroids from the inputs, so that nothing else moves them, such as the decay of weights.
         """
+        own = any(term.update for term in self.terms)
         after = []
-        for term, memory in zip(self.terms, memories or self._no_memories, strict=True):
+        for term, state in zip(self.terms, states or self._no_states, strict=True):
             if term.update:
-                memory, centroids = term.update(inputs._replace(memory=memory))
+                state, centroids = term.update(inputs._replace(state=state))
                 inputs = inputs._replace(centroids=centroids)
-            after.append(memory)
-        return tuple(after), inputs.centroids
+            after.append(state)
+        return tuple(after), inputs.centroids if own else moved
 
     @property
-    def _no_memories(self) -> Memories:
+    def _no_states(self) -> TermStates:
         return ((),) * len(self.terms)
 
     @property
@@ -126,9 +176,9 @@ class Objective:
         """Names of the terms."""
         return tuple(term.name for term in self.terms)
 
-    def needs(self, what: str) -> bool:
-        """Whether a term reads `what`, one of `NEEDS`."""
-        return any(what in term.needs for term in self.terms)
+    def reads(self, what: str) -> bool:
+        """Whether a term reads `what`, one of `READS`."""
+        return any(what in term.reads for term in self.terms)
 
     def __add__(self, other: Objective | Callable[[StepInputs], jax.Array]) -> Objective:
         terms = self.terms + as_objective(other).terms
@@ -138,8 +188,7 @@ class Objective:
         return Objective(terms)
 
     def __mul__(self, factor: float | jax.Array) -> Objective:
-        if not isinstance(factor, jax.Array):
-            check_number("weight", factor, 0)
+        check_unless_traced("weight", factor, 0)
         return Objective(tuple(term.replace(weight=factor * term.weight) for term in self.terms))
 
     __rmul__ = __mul__
@@ -156,7 +205,7 @@ def objective(
     function: Callable[..., jax.Array],
     *,
     name: str | None = None,
-    needs: tuple[str, ...] = (),
+    reads: tuple[str, ...] = (),
     init: Callable[[jax.Array], Any] | None = None,
     update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = None,
     **parameters: Any,
@@ -166,24 +215,24 @@ def objective(
     Args:
         function: (inputs: StepInputs, **parameters) → scalar, pure.
         name: default the function's own.
-        needs: which of `NEEDS` it reads.
-        init: centroids (k, m) → memory that the term carries from step to step, a pytree of arrays.
-        update: inputs → (memory, centroids) after each step; the inputs hold the memory before it, and the centroids as
-            the optimiser left them.
+        reads: which of `READS` it reads.
+        init: centroids (k, m) → state that the term carries from step to step, a pytree of arrays.
+        update: inputs → (state, centroids) after each step, of the state and the centroids before it; where it is
+            given, no optimiser moves the centroids.
         **parameters: further arguments of the function, traced.
 
     Raises:
         TypeError: it cannot be called with the inputs and these parameters.
-        ValueError: a need is unknown.
+        ValueError: something that it reads is unknown.
     """
-    for need in needs:
-        check_choice("need", need, NEEDS)
+    for what in reads:
+        check_choice("reads", what, READS)
     try:
         inspect.signature(function).bind(None, **parameters)
     except TypeError as error:
         raise TypeError(f"an objective must be a function (inputs, **parameters) → scalar: {error}") from None
     name = name or getattr(function, "__name__", "objective")
-    return Objective((Term(1.0, parameters, function, name, needs, init, update),))
+    return Objective((Term(1.0, parameters, function, name, reads, init, update),))
 
 
 def as_objective(value: Objective | Callable[[StepInputs], jax.Array]) -> Objective:
@@ -199,7 +248,7 @@ def kl() -> Objective:
 def reconstruction(loss: str = "mse") -> Objective:
     """A reconstruction loss of the network's input under the decoder, one of `losses.RECONSTRUCTION_LOSSES`."""
     check_choice("loss", loss, RECONSTRUCTION_LOSSES)
-    return objective(_RECONSTRUCTIONS[loss], name="reconstruction", needs=("reconstruction",))
+    return objective(_RECONSTRUCTIONS[loss], name="reconstruction", reads=("reconstruction",))
 
 
 def size_balance() -> Objective:
@@ -236,33 +285,138 @@ def dkm(
     loss: str = "mse",
     *,
     start: float | jax.Array = 0.1,
-    growth: float | jax.Array = 1.005,
-    end: float | jax.Array = 1000.0,
+    steps_per_value: float | jax.Array = 100.0,
 ) -> Objective:
     """Deep k-means (Fard et al. 2020): reconstruction + λ Σ_j w_ij ‖z_i − μ_j‖², w_ij = softmax_j(−a ‖z_i − μ_j‖²).
 
-    The inverse temperature a grows with the steps, so that soft assignments become hard ones.
+    The inverse temperature a takes `N_TEMPERATURES` values, a_{i+1} = 2^(1/ln(i)²)·a_i from i = 2 on, and stays at the
+    last: soft assignments become hard ones.
 
     Args:
         weight: λ, at least 0.
         loss: of the reconstruction.
-        start: a at the first step, at least 0.
-        growth: a at a step, relative to the step before, above 0.
-        end: the largest a, above 0.
+        start: the first a, at least 0.
+        steps_per_value: steps with each a, above 0; five epochs in the paper.
     """
-    for name, value in (("start", start), ("growth", growth), ("end", end)):
-        if not isinstance(value, jax.Array):
-            check_number(name, value, 0, exclusive=name != "start")
-    distance = objective(_softmin_distance, name="distance", start=start, growth=growth, end=end)
+    check_unless_traced("start", start, 0)
+    check_unless_traced("steps_per_value", steps_per_value, 0, exclusive=True)
+    distance = objective(_softmin_distance, name="distance", start=start, steps_per_value=steps_per_value)
     return reconstruction(loss) + weight * distance
 
 
+def scan(weight: float | jax.Array = 1.0) -> Objective:
+    """Neighbours share their cluster (SCAN, Van Gansbeke et al., ECCV 2020): agreement + λ size_balance.
+
+    agreement = −mean log Σ_j q_j(x'_i) q_j(x''_n(i)), of augmentations of each sample and of a random neighbour.
+
+    Args:
+        weight: λ, at least 0; of −H(q̄) but for the constant log k.
+    """
+    agreement = objective(_agreement_with_neighbor, name="agreement", reads=("neighbor",))
+    return agreement + weight * size_balance()
+
+
+def view_agreement() -> Objective:
+    """Two augmentations of a sample share their cluster: −mean log Σ_j q_j(x'_i) q_j(x''_i)."""
+    return objective(_agreement_of_views, name="view_agreement", reads=("view",))
+
+
+def imsat(weight: float | jax.Array = 0.1, balance: float | jax.Array = 4.0) -> Objective:
+    """Information maximising self-augmented training (Hu et al., ICML 2017): consistency + λ (uncertainty − μ H(q̄)).
+
+    consistency = −mean Σ_j q_j(x_i) log q_j(x'_i), of the clean sample, held fixed, and its augmentation; uncertainty =
+    mean H(q(x_i)). With μ = 1 the bracket is minus the mutual information of sample and cluster.
+
+    Args:
+        weight: λ, at least 0.
+        balance: μ, at least 0.
+    """
+    consistency = objective(_consistency, name="consistency", reads=("clean",))
+    uncertainty = objective(_uncertainty, name="uncertainty", reads=("clean",))
+    return consistency + weight * (uncertainty + balance * objective(_clean_balance, name="balance", reads=("clean",)))
+
+
+def constrained() -> Objective:
+    """Pairs that must and that must not be in one cluster: −mean log s or log(1 − s), s = Σ_j q_j(x_a) q_j(x_b).
+
+    A term to add to another objective: `dec() + 0.1 * constrained()`.
+    """
+    return objective(_link, name="links", reads=("pairs",))
+
+
+def semi_supervised() -> Objective:
+    """Samples whose cluster is given: mean of −log q_y over those of the batch; 0 where it holds none of them.
+
+    A term to add to another objective: `scan() + semi_supervised()`.
+    """
+    return objective(_known, name="known", reads=("label",))
+
+
+def _mean(values: jax.Array, inputs: StepInputs) -> jax.Array:
+    """Mean of (b,), weighted where samples have weights."""
+    weights = inputs.side.get(WEIGHT)
+    if weights is None:
+        return values.mean()
+    total = weights.sum()
+    return jnp.sum(weights * values) / jnp.where(total > 0, total, 1)
+
+
 def _kl(inputs: StepInputs) -> jax.Array:
-    return kl_divergence(inputs.p, inputs.log_q).mean()
+    return _mean(kl_divergence(inputs.p, inputs.log_q), inputs)
+
+
+def _log_agreement(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Logarithm of Σ_j q_j q'_j, (b,), from log q and log q', (b, k) each; −inf marks a cluster that takes no part."""
+    both = jnp.isfinite(a) & jnp.isfinite(b)
+    return jax.nn.logsumexp(jnp.where(both, a, 0) + jnp.where(both, b, 0), axis=-1, where=both)
+
+
+def _agreement_with_neighbor(inputs: StepInputs) -> jax.Array:
+    return -_mean(_log_agreement(inputs.log_q, inputs.neighbor.log_q), inputs)
+
+
+def _agreement_of_views(inputs: StepInputs) -> jax.Array:
+    return -_mean(_log_agreement(inputs.log_q, inputs.view.log_q), inputs)
+
+
+def _consistency(inputs: StepInputs) -> jax.Array:
+    clean = jax.lax.stop_gradient(jnp.exp(inputs.clean.log_q))
+    return -_mean(jnp.sum(clean * _finite(inputs.log_q), axis=-1), inputs)
+
+
+def _uncertainty(inputs: StepInputs) -> jax.Array:
+    log_q = inputs.clean.log_q
+    return -_mean(jnp.sum(jnp.exp(log_q) * _finite(log_q), axis=-1), inputs)
+
+
+def _clean_balance(inputs: StepInputs) -> jax.Array:
+    return _size_balance(inputs._replace(log_q=inputs.clean.log_q))
+
+
+def _finite(log_q: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isfinite(log_q), log_q, 0)
+
+
+def _link(inputs: StepInputs) -> jax.Array:
+    log_s = _log_agreement(inputs.pairs.first.log_q, inputs.pairs.second.log_q)
+    # 1 − s rounds to 0 where two samples agree: what is left is never less than float32 resolves.
+    apart = jnp.log(jnp.maximum(-jnp.expm1(log_s), jnp.finfo(jnp.float32).eps))
+    return -jnp.mean(jnp.where(inputs.pairs.together, log_s, apart))
+
+
+def _known(inputs: StepInputs) -> jax.Array:
+    labels = inputs.side[LABEL]
+    own = jnp.take_along_axis(inputs.log_q, jnp.maximum(labels, 0)[:, None], axis=-1)[:, 0]
+    return -jnp.sum(jnp.where(labels >= 0, own, 0)) / jnp.maximum(jnp.sum(labels >= 0), 1)
 
 
 def _of_reconstruction(loss: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[StepInputs], jax.Array]:
-    return lambda inputs: loss(inputs.reconstruction, inputs.network_input)
+    def value(inputs: StepInputs) -> jax.Array:
+        if WEIGHT not in inputs.side:
+            return loss(inputs.reconstruction, inputs.network_input)
+        return _mean(jax.vmap(loss)(inputs.reconstruction, inputs.network_input), inputs)
+
+    return value
 
 
 # Made once: a function made anew would be compiled anew.
@@ -270,14 +424,14 @@ _RECONSTRUCTIONS = {name: _of_reconstruction(loss) for name, loss in RECONSTRUCT
 
 
 def _size_balance(inputs: StepInputs) -> jax.Array:
-    mean = jnp.exp(inputs.log_q).mean(axis=0)
+    mean = jax.vmap(lambda column: _mean(column, inputs), 1)(jnp.exp(inputs.log_q))
     n_active = jnp.sum(jnp.any(jnp.isfinite(inputs.log_q), axis=0))
     return jnp.log(n_active) + jnp.sum(jax.scipy.special.xlogy(mean, jnp.where(mean > 0, mean, 1.0)))
 
 
 def _distance_to_own(inputs: StepInputs) -> jax.Array:
     own = jax.lax.stop_gradient(inputs.centroids)[jax.lax.stop_gradient(inputs.labels)]
-    return 0.5 * jnp.mean(jnp.sum(jnp.square(inputs.z - own), axis=-1))
+    return 0.5 * _mean(jnp.sum(jnp.square(inputs.z - own), axis=-1), inputs)
 
 
 def _first_counts(centroids: jax.Array) -> jax.Array:
@@ -287,13 +441,19 @@ def _first_counts(centroids: jax.Array) -> jax.Array:
 def _running_means(inputs: StepInputs) -> tuple[jax.Array, jax.Array]:
     """Counts (k,) and means (k, m) with the batch added: what one sample after the other would make of them."""
     members = jax.nn.one_hot(inputs.labels, len(inputs.centroids))
-    before, counts = inputs.memory, inputs.memory + members.sum(axis=0)
-    return counts, (before[:, None] * inputs.centroids + members.T @ inputs.z) / counts[:, None]
+    if WEIGHT in inputs.side:
+        members = members * inputs.side[WEIGHT][:, None]
+    before, counts = inputs.state, inputs.state + members.sum(axis=0)
+    return counts, (before[:, None] * inputs.centroids + jnp.matmul(members.T, inputs.z, precision="highest")) / counts[
+        :, None
+    ]
 
 
-def _softmin_distance(inputs: StepInputs, start: jax.Array, growth: jax.Array, end: jax.Array) -> jax.Array:
+def _softmin_distance(inputs: StepInputs, start: jax.Array, steps_per_value: jax.Array) -> jax.Array:
     squared = squared_distances(inputs.z, inputs.centroids)
-    # In logarithms, as the power would overflow in a long run.
-    inverse_temperature = jnp.exp(jnp.minimum(jnp.log(start) + inputs.step * jnp.log(growth), jnp.log(end)))
-    logits = jnp.where(jnp.isfinite(inputs.log_q), -inverse_temperature * squared, -jnp.inf)
-    return jnp.mean(jnp.sum(jax.nn.softmax(logits) * squared, axis=-1))
+    value = jnp.minimum(inputs.step // steps_per_value, N_TEMPERATURES - 1).astype(jnp.int32)
+    logits = jnp.where(jnp.isfinite(inputs.log_q), -start * jnp.asarray(_GROWTH)[value] * squared, -jnp.inf)
+    return _mean(jnp.sum(jax.nn.softmax(logits) * squared, axis=-1), inputs)
+
+
+DEC = dec()

@@ -6,35 +6,37 @@ a window run as one compiled loop on data that already lie on the device.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
+from flax import struct
 
-from dec_jax import autoencoder, losses
-from dec_jax.autoencoder import Autoencoder, Params
-from dec_jax.corruption import Corruption, dropout
-from dec_jax.samples import Samples, batch_indices, map_rows, take_rows, usable_batch_size
+from dec_jax import autoencoder, losses, networks
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.corruption import Corruption, as_pytree, dropout
+from dec_jax.networks import Params
+from dec_jax.optimizers import Optimizer, as_optimizer, sgd
+from dec_jax.samples import Samples, batch_rows, map_rows, take_rows, usable_batch_size
+from dec_jax.validation import check_integer
 
 ReconstructionLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@dataclass(frozen=True)
+@struct.dataclass
 class LayerLoss:
     """Denoising loss of one layer pair on the output h of the layers below it (equations 4 to 7).
 
     x̃ = Dropout(h), e = g1(W1 x̃ + b1), ẽ = Dropout(e), y = g2(W2 ẽ + b2), loss(y, h).
     """
 
-    model: Autoencoder
-    layer: int
-    loss: ReconstructionLoss = losses.half_mean_squared_error
-    input_dropout: float = 0.2
-    dropout: float = 0.2
+    model: Autoencoder = struct.field(pytree_node=False)
+    layer: int = struct.field(pytree_node=False)
+    loss: ReconstructionLoss = struct.field(pytree_node=False, default=losses.half_mean_squared_error)
+    input_dropout: float = struct.field(pytree_node=False, default=0.2)
+    dropout: float = struct.field(pytree_node=False, default=0.2)
 
     def trainable(self, params: Params) -> Params:
         """The layer pair's own parameters."""
@@ -53,7 +55,7 @@ class LayerLoss:
         return self.loss(apply(noisy, method="decode_layer"), h)
 
 
-@dataclass(frozen=True)
+@struct.dataclass
 class ReconstructionObjective:
     """Loss of the whole autoencoder; with a corruption (key, x → x̃) it is a denoising one: loss(g(f(x̃)), x).
 
@@ -61,42 +63,59 @@ class ReconstructionObjective:
     (Guo et al., DEC-DA, ACML 2018).
     """
 
-    model: nn.Module
-    loss: ReconstructionLoss = losses.half_mean_squared_error
+    model: Any = struct.field(pytree_node=False)
+    loss: ReconstructionLoss = struct.field(pytree_node=False, default=losses.half_mean_squared_error)
     corruption: Corruption | None = None
     augmentation: Corruption | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("corruption", "augmentation"):
+            object.__setattr__(self, name, as_pytree(getattr(self, name)))
+
     def trainable(self, params: Params) -> Params:
         """All parameters."""
-        return params
+        return networks.split(params)[0]
 
-    def __call__(self, params: Params, key: jax.Array, x: jax.Array) -> jax.Array:
-        """Loss, a scalar, of the batch x (b, d)."""
+    def __call__(self, params: Params, key: jax.Array, x: jax.Array) -> tuple[jax.Array, Params]:
+        """Loss, a scalar, of the batch x (b, d), and the parameters that change without an optimiser."""
+        augmentation_key, corruption_key, network_key = jax.random.split(key, 3)
         if self.augmentation is not None:
-            key, augmentation_key = jax.random.split(key)
             x = self.augmentation(augmentation_key, x)
-        noisy = x if self.corruption is None else self.corruption(key, x)
-        return self.loss(autoencoder.reconstruct(self.model, params, noisy), x)
+        noisy = x if self.corruption is None else self.corruption(corruption_key, x)
+        reconstruction, changed = networks.reconstruct_in_training(network_key, self.model, params, noisy)
+        return self.loss(reconstruction, x), changed
 
 
-@dataclass(frozen=True)
+@struct.dataclass
 class Stage:
     """One stage of a pretraining.
 
     Attributes:
         name: what progress and history call it.
-        loss: (parameters, key, batch) → scalar, with `trainable` naming the parameters it moves.
-        optimizer: any optax transformation.
-        n_steps: number of updates.
+        loss: (parameters, key, batch) → scalar, or (scalar, parameters that change without an optimiser), a pytree with
+            `trainable`, which names the parameters it moves.
+        optimizer: an `Optimizer`, or any of optax's.
+        n_steps: number of updates, at least 0.
         layer: the stage works on the output of the layers below this one; 0 is the input itself.
+
+    Raises:
+        TypeError, ValueError: `n_steps` is not an integer, or below 0, or `optimizer` is not an optimiser.
     """
 
-    # What a compiled step does not depend on takes no part in equality: equal stages share one compilation.
-    name: str = field(compare=False)
+    name: str = struct.field(pytree_node=False)
     loss: LayerLoss | ReconstructionObjective
-    optimizer: optax.GradientTransformation
-    n_steps: int = field(compare=False)
-    layer: int = field(default=0, compare=False)
+    optimizer: Optimizer | optax.GradientTransformation
+    n_steps: int = struct.field(pytree_node=False)
+    layer: int = struct.field(pytree_node=False, default=0)
+
+    def __post_init__(self) -> None:
+        check_integer("n_steps", self.n_steps, 0)
+        object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
+
+    @property
+    def program(self) -> "Stage":
+        """The stage without what no compiled step depends on."""
+        return self.replace(name="", n_steps=0, layer=0)
 
 
 class PretrainingState(NamedTuple):
@@ -106,60 +125,50 @@ class PretrainingState(NamedTuple):
         params: of the whole network.
         opt_state: of the current stage's optimiser.
         stage: index of the current stage, an int.
-        step: steps done in it, scalar int32.
+        step: steps done in it, an int.
     """
 
     params: Params
     opt_state: optax.OptState
     stage: int
-    step: jax.Array
+    step: int
 
 
 class PretrainingInfo(NamedTuple):
-    """What is worth watching after a window of steps: the stage, steps done in it, and the window's mean loss."""
+    """What is worth watching after a window of steps.
 
-    stage: Stage
-    step: int
-    loss: float
-
-
-@cache
-def paper_optimizer(
-    learning_rate: float = 0.1, momentum: float = 0.9, decay_every: int = 20_000, bias_factor: float = 1.0
-) -> optax.GradientTransformation:
-    """SGD with momentum whose learning rate is divided by 10 every `decay_every` steps, without weight decay.
-
-    Args:
-        learning_rate: at the first step.
-        momentum: in [0, 1).
-        decay_every: steps between two divisions.
-        bias_factor: learning rate of the biases relative to the weights'; the released configuration has 2.
+    Attributes:
+        stage: its name.
+        step: steps done in it.
+        n_steps: of the stage.
+        loss: mean of the window; (n_slots,) where trials are trained side by side.
     """
-    schedule = optax.exponential_decay(learning_rate, decay_every, 0.1, staircase=True)
-    sgd = optax.sgd(schedule, momentum)
-    if bias_factor == 1:
-        return sgd
-    return optax.chain(sgd, optax.masked(optax.scale(bias_factor), _is_bias))
+
+    stage: str
+    step: int
+    n_steps: int
+    loss: Any
 
 
-def _is_bias(params: Params) -> Params:
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "bias", params)
+def paper_optimizer(**changes: Any) -> Optimizer:
+    """SGD at 0.1 with momentum 0.9, divided by 10 every 20,000 steps; `changes` are attributes of `Optimizer`."""
+    return sgd(**{"learning_rate": 0.1, "momentum": 0.9, "schedule": "step"} | changes)
 
 
 def layer_wise_stages(
     model: Autoencoder,
     *,
     n_steps: int = 50_000,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Optimizer | optax.GradientTransformation | None = None,
     loss: ReconstructionLoss = losses.half_mean_squared_error,
     dropout: float = 0.2,
     input_dropout: float | None = None,
 ) -> list[Stage]:
-    """One stage a layer pair, as in the paper.
+    """One stage for each layer pair, as in the paper.
 
     Args:
         model: the autoencoder.
-        n_steps: steps a layer.
+        n_steps: steps of each stage, at least 0.
         optimizer: default `paper_optimizer()`.
         loss: reconstruction loss.
         dropout: rate on each layer's input and output, in [0, 1).
@@ -180,10 +189,10 @@ def layer_wise_stages(
 
 
 def fine_tuning_stage(
-    model: nn.Module,
+    model: Any,
     *,
     n_steps: int = 100_000,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Optimizer | optax.GradientTransformation | None = None,
     loss: ReconstructionLoss = losses.half_mean_squared_error,
     corruption: Corruption | None = None,
     augmentation: Corruption | None = None,
@@ -193,61 +202,100 @@ def fine_tuning_stage(
     return Stage("fine-tuning", objective, optimizer or paper_optimizer(), n_steps)
 
 
-def init(stages: Sequence[Stage], params: Params, stage: int = 0) -> PretrainingState:
+class Program(Protocol):
+    """What computes the steps of a pretraining, for one trial or for many side by side."""
+
+    stages: Sequence[Stage]
+
+    def begin(self, stage: int, params: Params) -> tuple[Params, optax.OptState]:
+        """Parameters of its own, and the optimiser's state, before the first step of a stage."""
+
+    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, Any]:
+        """Parameters and optimiser's state after `n_steps` steps, and the mean loss."""
+
+
+def init(program: Program, params: Params, stage: int = 0) -> PretrainingState:
     """State before the first step of a stage; past the last one there is nothing left to optimise."""
-    if stage == len(stages):
-        return PretrainingState(params, (), stage, jnp.int32(0))
-    return PretrainingState(*_begin(params, stage=stages[stage]), stage, jnp.int32(0))
+    if stage == len(program.stages):
+        return PretrainingState(params, (), stage, 0)
+    return PretrainingState(*program.begin(stage, params), stage, 0)
 
 
-@partial(jax.jit, static_argnames="stage")
-def _begin(params: Params, *, stage: Stage) -> tuple[Params, optax.OptState]:
-    # Updates reuse their state's memory, and the caller goes on using the arrays that came in.
-    return jax.tree.map(jnp.copy, params), stage.optimizer.init(stage.loss.trainable(params))
+def run(
+    program: Program,
+    state: PretrainingState,
+    window: int,
+    on_window: Callable[[PretrainingState, PretrainingInfo], None] | None = None,
+) -> PretrainingState:
+    """Runs the stages from `state` to their end: the one loop of pretraining, for one trial and for many.
+
+    Args:
+        program: what computes.
+        state: from `init`, or one that `on_window` was given: the run goes on as if it had never stopped.
+        window: steps between two returns to the host, at least 1.
+        on_window: called after each window with the state (valid during the call: its memory is reused after) and
+            what is worth watching.
+    """
+    while state.stage < len(program.stages):
+        stage = program.stages[state.stage]
+        while state.step < stage.n_steps:
+            n_steps = min(window, stage.n_steps - state.step)
+            params, opt_state, loss = program.advance(state, n_steps)
+            state = PretrainingState(params, opt_state, state.stage, state.step + n_steps)
+            if on_window:
+                on_window(state, PretrainingInfo(stage.name, state.step, stage.n_steps, loss))
+        state = init(program, state.params, state.stage + 1)
+    return state
 
 
-@partial(jax.jit, static_argnames=("stage", "batch_size", "longest"), donate_argnames=("params", "opt_state"))
-def run_steps(
+def train_window(
     key: jax.Array,
-    params: Params,
-    opt_state: optax.OptState,
-    step: jax.Array,
+    stage: Stage,
+    state: tuple[Params, optax.OptState, jax.Array],
     x: Samples,
     n_steps: int | jax.Array,
-    *,
-    stage: Stage,
     batch_size: int,
-    longest: int,
 ) -> tuple[Params, optax.OptState, jax.Array]:
-    """Runs `n_steps` updates of a stage as one loop.
+    """`n_steps` updates of a stage as one loop: pure, and not compiled.
 
     Args:
         key: of the stage; step s draws its batch and its corruption from it and from s alone.
-        params: of the whole network; donated.
-        opt_state: of the stage's optimiser; donated.
-        step: scalar int32, updates done before.
-        x: (n, d) samples, the output of the layers below the stage's.
-        n_steps: updates, at least 1 and at most `longest`; traced, so that a shorter window compiles nothing.
         stage: what to minimise, and how.
+        state: parameters of the whole network, state of the optimiser, and updates done before, a scalar int32.
+        x: (n, d) samples, the output of the layers below the stage's.
+        n_steps: at least 1; traced, so that another number compiles nothing.
         batch_size: b, at most n.
-        longest: the most updates that are asked for; a Python integer.
 
     Returns:
         The new parameters and optimiser state, and the mean loss, a scalar.
     """
+    params, opt_state, first = state
     batch_key, noise_key = jax.random.split(key)
-    batches = batch_indices(batch_key, step, x.shape[0], batch_size, longest)
 
-    def update(i: jax.Array, carry: tuple[Params, optax.OptState, jax.Array]) -> tuple:
-        trainable, opt_state, total = carry
-        step_key = jax.random.fold_in(noise_key, step + i)
-        loss, gradient = jax.value_and_grad(stage.loss)(trainable, step_key, take_rows(x, batches[i]))
+    def loss(trainable: Params, params: Params, key: jax.Array, batch: jax.Array) -> tuple[jax.Array, Params]:
+        value = stage.loss(params | trainable, key, batch)
+        return value if isinstance(value, tuple) else (value, {})
+
+    def update(i: int, carry: tuple[Params, optax.OptState, jax.Array]) -> tuple[Params, optax.OptState, jax.Array]:
+        params, opt_state, total = carry
+        trainable = stage.loss.trainable(params)
+        batch = take_rows(x, batch_rows(batch_key, first + i, x.shape[0], batch_size))
+        step_key = jax.random.fold_in(noise_key, first + i)
+        (value, changed), gradient = jax.value_and_grad(loss, has_aux=True)(trainable, params, step_key, batch)
         updates, opt_state = stage.optimizer.update(gradient, opt_state, trainable)
-        return optax.apply_updates(trainable, updates), opt_state, total + loss
+        return params | optax.apply_updates(trainable, updates) | changed, opt_state, total + value
 
-    start = (stage.loss.trainable(params), opt_state, jnp.float32(0))
-    trained, opt_state, total = jax.lax.fori_loop(0, n_steps, update, start)
-    return params | trained, opt_state, total / n_steps
+    params, opt_state, total = jax.lax.fori_loop(0, n_steps, update, (params, opt_state, jnp.float32(0)))
+    return params, opt_state, total / n_steps
+
+
+_compiled_window = jax.jit(train_window, static_argnames="batch_size", donate_argnames="state")
+
+
+@jax.jit
+def _begin(stage: Stage, params: Params) -> tuple[Params, optax.OptState]:
+    # Training donates its state's memory, and the caller goes on using the arrays that came in.
+    return jax.tree.map(jnp.copy, params), stage.optimizer.init(stage.loss.trainable(params))
 
 
 @partial(jax.jit, static_argnames=("model", "layer"))
@@ -259,63 +307,90 @@ def layer_input(model: Autoencoder, params: Params, x: Samples, layer: int) -> j
             rows = model.apply({"params": params}, rows, i, method="encode_layer")
         return rows
 
-    return map_rows(below, x)
+    return map_rows(below, x, networks.rows_per_chunk(model, params, x.shape[1]))
+
+
+class _OneTrial:
+    """The steps of one pretraining."""
+
+    def __init__(self, key: jax.Array, stages: Sequence[Stage], x: Samples, batch_size: int) -> None:
+        self.key, self.stages, self.x, self.batch_size = key, stages, x, batch_size
+        self._inputs: tuple[int, Samples] = (0, x)
+
+    def begin(self, stage: int, params: Params) -> tuple[Params, optax.OptState]:
+        """Copies of the parameters, and a fresh state of the stage's optimiser."""
+        return _begin(self.stages[stage].program, params)
+
+    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, float]:
+        """Trains a window."""
+        stage = self.stages[state.stage]
+        if self._inputs[0] != stage.layer:
+            inputs = layer_input(stage.loss.model, state.params, self.x, stage.layer) if stage.layer else self.x
+            self._inputs = (stage.layer, inputs)
+        key = jax.random.fold_in(self.key, state.stage)
+        before = (state.params, state.opt_state, jnp.int32(state.step))
+        params, opt_state, loss = _compiled_window(
+            key, stage.program, before, self._inputs[1], n_steps, batch_size=self.batch_size
+        )
+        return params, opt_state, float(loss)
 
 
 def pretrain(
     key: jax.Array,
     stages: Sequence[Stage],
-    state: PretrainingState,
+    params: Params | PretrainingState,
     x: Samples,
     *,
     batch_size: int = 256,
     window: int | None = None,
     on_window: Callable[[PretrainingState, PretrainingInfo], None] | None = None,
 ) -> tuple[Params, list[PretrainingInfo]]:
-    """Runs the stages from `state` to their end.
+    """Trains an autoencoder.
 
     Args:
         key: PRNG key of the whole pretraining.
         stages: from `layer_wise_stages` and `fine_tuning_stage`, or your own.
-        state: from `init`, or one that `on_window` was given: the run goes on as if it had never stopped.
+        params: fresh parameters, or a state that `on_window` was given: the run goes on as if it had never stopped.
         x: (n, d) samples on the device.
         batch_size: b; n is taken, with a warning, where it is smaller.
         window: steps between two returns to the host; default one epoch, and 200 to 500 steps.
-        on_window: called after each window with the state (valid during the call: its memory is reused after) and
-            what is worth watching.
+        on_window: as in `run`.
 
     Returns:
         The trained parameters, and an info for each window.
 
     Raises:
-        TypeError, ValueError: the batch size is no integer, or below 1.
+        TypeError, ValueError: the batch size or the window is not an integer, or below 1.
         FloatingPointError: the loss became NaN or infinite.
     """
-    n = x.shape[0]
-    batch_size = usable_batch_size(batch_size, n)
-    window = window or min(max(math.ceil(n / batch_size), 200), 500)
-    history = []
-    while state.stage < len(stages):
-        stage = stages[state.stage]
-        inputs = layer_input(stage.loss.model, state.params, x, stage.layer) if stage.layer else x
-        stage_key = jax.random.fold_in(key, state.stage)
-        for done in range(int(state.step), stage.n_steps, window):
-            n_steps = min(window, stage.n_steps - done)
-            params, opt_state, loss = run_steps(
-                stage_key, *state[:2], state.step, inputs, n_steps, stage=stage, batch_size=batch_size, longest=window
-            )
-            state = PretrainingState(params, opt_state, state.stage, state.step + n_steps)
-            history.append(PretrainingInfo(stage, done + n_steps, float(loss)))
-            _check_finite(history[-1])
-            if on_window:
-                on_window(state, history[-1])
-        state = init(stages, state.params, state.stage + 1)
-    return state.params, history
+    batch_size = usable_batch_size(batch_size, x.shape[0])
+    window = default_window(x.shape[0], batch_size) if window is None else check_integer("window", window, 1)
+    program = _OneTrial(key, stages, x, batch_size)
+    state = params if isinstance(params, PretrainingState) else init(program, params)
+    history: list[PretrainingInfo] = []
+
+    def note(state: PretrainingState, info: PretrainingInfo) -> None:
+        history.append(info)
+        check_finite(info)
+        if on_window:
+            on_window(state, info)
+
+    return run(program, state, window, note).params, history
 
 
-def _check_finite(info: PretrainingInfo) -> None:
+def default_window(n_samples: int, batch_size: int) -> int:
+    """Steps between two returns to the host: one epoch, and 200 to 500."""
+    return min(max(math.ceil(n_samples / batch_size), 200), 500)
+
+
+def check_finite(info: PretrainingInfo) -> None:
+    """Checks the loss of one trial.
+
+    Raises:
+        FloatingPointError: it is NaN or infinite.
+    """
     if not math.isfinite(info.loss):
         raise FloatingPointError(
-            f"the loss of {info.stage.name} became {info.loss} within its first {info.step} steps: "
+            f"the loss of {info.stage} became {info.loss} within its first {info.step} steps: "
             "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
         )

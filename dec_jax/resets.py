@@ -1,39 +1,36 @@
 """Resets that compose with any objective: clustering leaves a solution it has settled in too early.
 
 Soft resets with reclustering follow BRB (Miklautz et al., "Breaking the Reclustering Barrier in Centroid-based Deep
-Clustering", ICLR 2025); empty clusters get a new centroid as k-means++ chooses one.
+Clustering", ICLR 2025); empty clusters get a new centroid as k-means++ chooses one. Clusters that take no part stay as
+they are.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-from dec_jax import autoencoder, clustering
-from dec_jax.assignment import Assignment
-from dec_jax.autoencoder import Params
-from dec_jax.clustering import ClusteringState
+from dec_jax import clustering, networks
+from dec_jax.clustering import ClusteringInfo, ClusteringState, Recipe
 from dec_jax.kmeans import kmeans
 from dec_jax.losses import squared_distances
-from dec_jax.objectives import Objective
+from dec_jax.networks import Params
 from dec_jax.samples import Samples, take_rows
 from dec_jax.validation import check_integer, check_number
 
-# What is folded into a run's key for the draws of a renewal; below it lie the numbers of permutations of batches.
-_RENEWAL = 2**32 - 2
+# What is folded into a run's key for the draws of each reset; below lie the numbers of permutations of batches.
+_SOFT_RESET, _RESEED = 2**32 - 2, 2**32 - 3
 
 
 @dataclass(frozen=True)
-class SoftResets:
+class SoftReset:
     """Pulls the encoder towards a fresh one and clusters its embedding anew, a few times in a run.
 
-    It happens at the first refresh of P after steps `every`, 2·`every`, …, `count`·`every`; until the last of them the
+    It happens at the first new target after steps `every`, 2·`every`, …, `count`·`every`; until the last of them the
     tolerance stops nothing. θ ← a·θ + (1 − a)·φ with φ a fresh initialisation, in all layers of the encoder but the
     embedding; the decoder stays as it is. k-means gives the centroids, the optimiser forgets what it knew of the old
-    ones, and the objective's terms start with new memories.
+    ones, and the objective's terms start with new states.
 
     Attributes:
         every: steps between two resets, at least 1.
@@ -43,7 +40,7 @@ class SoftResets:
         n_restarts: of k-means.
 
     Raises:
-        TypeError, ValueError: a number is none that is accepted.
+        TypeError, ValueError: a number is not one that is accepted.
     """
 
     every: int
@@ -57,24 +54,24 @@ class SoftResets:
             check_integer(name, getattr(self, name), 1)
         check_number("keep", self.keep, 0, 1)
 
-    def __call__(  # noqa: D102
-        self,
-        key: jax.Array,
-        before: int,
-        state: ClusteringState,
-        x: Samples,
-        *,
-        model: nn.Module,
-        objective: Objective,
-        assignment: Assignment,
-    ) -> ClusteringState:
-        number = min(int(state.step) // self.every, self.count)
-        if number <= before // self.every:
-            return state
-        return _soft_reset(_key(key, state), state, x, objective, assignment, model=model, resets=self)
+    def is_due(self, before: int, step: int, info: ClusteringInfo) -> bool:  # noqa: D102
+        return min(step // self.every, self.count) > before // self.every
 
-    def is_over(self, step: int) -> bool:  # noqa: D102
+    def may_stop(self, step: int) -> bool:  # noqa: D102
         return step >= self.every * self.count
+
+    def __call__(self, key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples) -> ClusteringState:
+        """The state after a reset."""
+        params_key, rows_key, kmeans_key = jax.random.split(_key(key, _SOFT_RESET, state), 3)
+        params = _shrink_and_perturb(params_key, recipe.model, state.params, x.shape[1], self.keep)
+        rows = jax.random.permutation(rows_key, x.shape[0])[: self.n_samples]
+        z = networks.embed(recipe.model, params, take_rows(x, rows))
+        centroids = _clustered(kmeans_key, z, state.centroids, recipe.assignment.active, self.n_restarts)
+        return state._replace(
+            params=params,
+            opt_state=_of_centroids(state.opt_state, jnp.zeros_like),
+            term_states=recipe.objective.init(centroids),
+        )._replace(**_assigned(recipe, params, centroids, x))
 
 
 @dataclass(frozen=True)
@@ -85,71 +82,55 @@ class ReseedEmpty:
     is not empty, as in k-means++ (Arthur, Vassilvitskii 2007). While clusters are empty, the tolerance stops nothing.
     """
 
-    def __call__(  # noqa: D102
-        self,
-        key: jax.Array,
-        before: int,
-        state: ClusteringState,
-        x: Samples,
-        *,
-        model: nn.Module,
-        objective: Objective,
-        assignment: Assignment,
-    ) -> ClusteringState:
-        empty = jnp.bincount(state.labels, length=len(state.centroids)) == 0
-        if assignment.active is not None:
-            empty &= assignment.active
-        return _reseed(_key(key, state), state, empty, x, assignment, model=model) if empty.any() else state
+    def is_due(self, before: int, step: int, info: ClusteringInfo) -> bool:  # noqa: D102
+        return info.smallest_cluster == 0
 
-    def is_over(self, step: int) -> bool:  # noqa: D102
+    def may_stop(self, step: int) -> bool:  # noqa: D102
         return True
 
-
-def _key(key: jax.Array, state: ClusteringState) -> jax.Array:
-    return jax.random.fold_in(jax.random.fold_in(key, _RENEWAL), state.step)
-
-
-@partial(jax.jit, static_argnames=("model", "resets"))
-def _soft_reset(
-    key: jax.Array,
-    state: ClusteringState,
-    x: Samples,
-    objective: Objective,
-    assignment: Assignment,
-    *,
-    model: nn.Module,
-    resets: SoftResets,
-) -> ClusteringState:
-    params_key, rows_key, kmeans_key = jax.random.split(key, 3)
-    params = _shrink_and_perturb(params_key, model, state.params, x.shape[1], resets.keep)
-    rows = jax.random.permutation(rows_key, x.shape[0])[: resets.n_samples]
-    z = clustering.embed(model, params, take_rows(x, rows))
-    centroids = kmeans(kmeans_key, z, len(state.centroids), n_restarts=resets.n_restarts).centroids
-    target, labels = clustering.refresh(model, params, centroids, x, assignment)
-    opt_state = _of_centroids(state.opt_state, jnp.zeros_like)
-    return ClusteringState(params, centroids, opt_state, target, labels, state.step, objective.init(centroids))
+    def __call__(self, key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples) -> ClusteringState:
+        """The state with new centroids."""
+        empty = jnp.bincount(state.labels, length=len(state.centroids)) == 0
+        lost = empty if recipe.assignment.active is None else empty & recipe.assignment.active
+        z = networks.embed(recipe.model, state.params, x)
+        nearest = jnp.where(empty, jnp.inf, squared_distances(z, state.centroids)).min(axis=1)
+        noise = jax.random.gumbel(_key(key, _RESEED, state), nearest.shape)
+        # The largest sums of log weight and Gumbel noise are draws without replacement.
+        _, drawn = jax.lax.top_k(jnp.log(nearest) + noise, len(lost))
+        centroids = jnp.where(lost[:, None], z[drawn], state.centroids)
+        opt_state = _of_centroids(state.opt_state, lambda moments: jnp.where(lost[:, None], 0, moments))
+        return state._replace(opt_state=opt_state, **_assigned(recipe, state.params, centroids, x))
 
 
-@partial(jax.jit, static_argnames="model")
-def _reseed(
-    key: jax.Array, state: ClusteringState, empty: jax.Array, x: Samples, assignment: Assignment, *, model: nn.Module
-) -> ClusteringState:
-    z = clustering.embed(model, state.params, x)
-    nearest = jnp.where(empty, jnp.inf, squared_distances(z, state.centroids)).min(axis=1)
-    # The largest sums of log weight and Gumbel noise are draws without replacement.
-    _, chosen = jax.lax.top_k(jnp.log(nearest) + jax.random.gumbel(key, nearest.shape), len(empty))
-    centroids = jnp.where(empty[:, None], z[chosen], state.centroids)
-    target, labels = clustering.refresh(model, state.params, centroids, x, assignment)
-    opt_state = _of_centroids(state.opt_state, lambda moments: jnp.where(empty[:, None], 0, moments))
-    return state._replace(centroids=centroids, opt_state=opt_state, target=target, labels=labels)
+def _key(key: jax.Array, purpose: int, state: ClusteringState) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(key, purpose), state.step)
 
 
-def _shrink_and_perturb(key: jax.Array, model: nn.Module, params: Params, n_features: int, keep: float) -> Params:
+def _clustered(
+    key: jax.Array, z: jax.Array, centroids: jax.Array, active: jax.Array | None, n_restarts: int
+) -> jax.Array:
+    """Centroids (k, m) of k-means on z (n, m) where clusters take part; the others stay."""
+    if active is None:
+        return kmeans(key, z, len(centroids), n_restarts=n_restarts).centroids
+    found = kmeans(key, z, len(centroids), n_restarts=n_restarts, n_active=jnp.sum(active)).centroids
+    return jnp.where(active[:, None], found[jnp.cumsum(active) - 1], centroids)
+
+
+def _assigned(recipe: Recipe, params: Params, centroids: jax.Array, x: Samples) -> dict[str, jax.Array]:
+    target, labels = clustering.update_target(recipe, params, centroids, x)
+    return {"centroids": centroids, "target": target, "labels": labels}
+
+
+def _shrink_and_perturb(key: jax.Array, model: Any, params: Params, n_features: int, keep: float) -> Params:
     """θ ← a·θ + (1 − a)·φ in all layers of the encoder but the last, the embedding."""
-    fresh = autoencoder.init(key, model, n_features)
-    pulled = sorted(autoencoder.encoder_params(params), key=lambda name: (len(name), name))[:-1]
-    mixed = {name: jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, params[name], fresh[name]) for name in pulled}
-    return params | mixed
+    fresh = networks.init(key, model, n_features)
+    moving, _ = networks.split(params)
+    entries = [name for name in networks.encoder_entries(model, params, n_features) if name in moving]
+    layer_of = {name: name.rpartition(".")[0] or name for name in entries}  # of nnx, a layer has several entries
+    pulled = [name for name in entries if layer_of[name] != layer_of[entries[-1]]]
+    return params | {
+        name: jax.tree.map(lambda a, b: keep * a + (1 - keep) * b, params[name], fresh[name]) for name in pulled
+    }
 
 
 def _of_centroids(opt_state: Any, change: Any) -> Any:

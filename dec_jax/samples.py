@@ -13,7 +13,9 @@ from flax import struct
 from dec_jax.permutation import permute, random_words
 from dec_jax.validation import check_integer
 
-CHUNK_SIZE = 4096
+CHUNK_SIZE = 4096  # rows of few numbers
+CHUNK_BYTES = 2**23  # of the widest array that a chunk of rows becomes: more would not stay in a processor's cache
+ENTRIES_AT_A_TIME = 64  # of each sparse row
 
 
 @struct.dataclass
@@ -25,14 +27,12 @@ class SparseRows:
         columns: (entries,) int32.
         values: (entries,) float32.
         n_features: d.
-        longest_row: the largest number of entries in one row.
     """
 
     starts: jax.Array
     columns: jax.Array
     values: jax.Array
     n_features: int = struct.field(pytree_node=False)
-    longest_row: int = struct.field(pytree_node=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,37 +46,54 @@ Samples = jax.Array | SparseRows
 def to_device(x: Any) -> Samples:
     """Copies a host matrix (n, d), dense or scipy sparse, to the device as float32.
 
+    What is on the device already stays as it is. An array that is marked as read-only, `x.setflags(write=False)`, is
+    shared where the device is the host, so that large data need not lie in memory twice.
+
     Raises:
         ValueError: a sparse matrix holds 2³¹ entries or more.
     """
     if isinstance(x, jax.Array | SparseRows):
         return x
     if not scipy.sparse.issparse(x):
-        return jnp.asarray(x, jnp.float32)
+        return _to_device(x, jnp.float32)
     x = scipy.sparse.csr_array(x)
-    x.sum_duplicates()
+    if not x.has_canonical_format:
+        x = x.copy()  # its arrays may be the caller's
+        x.sum_duplicates()
     if x.nnz >= 2**31:
         raise ValueError(f"x must hold fewer than 2**31 entries, got {x.nnz}")
     return SparseRows(
-        starts=jnp.asarray(x.indptr, jnp.int32),
-        columns=jnp.asarray(x.indices, jnp.int32),
-        values=jnp.asarray(x.data, jnp.float32),
+        starts=_to_device(x.indptr, jnp.int32),
+        columns=_to_device(x.indices, jnp.int32),
+        values=_to_device(x.data, jnp.float32),
         n_features=x.shape[1],
-        longest_row=int(np.diff(x.indptr).max(initial=1)),
     )
+
+
+def _to_device(x: Any, dtype: Any) -> jax.Array:
+    # On a CPU `asarray` shares an aligned array, and what a caller writes there later would change the samples.
+    writeable = not isinstance(x, np.ndarray) or x.flags.writeable
+    return jnp.array(x, dtype) if writeable else jnp.asarray(x, dtype)
 
 
 def take_rows(x: Samples, indices: jax.Array) -> jax.Array:
     """Rows `indices` (b,) of x (n, d) as a dense array (b, d)."""
     if not isinstance(x, SparseRows):
         return x[indices]
-    offsets = jnp.arange(x.longest_row)
-    entries = x.starts[indices][:, None] + offsets
-    inside = entries < x.starts[indices + 1][:, None]
-    columns = jnp.where(inside, x.columns.at[entries].get(mode="clip"), x.n_features)
-    values = x.values.at[entries].get(mode="clip")
+    starts, ends = x.starts[indices], x.starts[indices + 1]
+    row = jnp.arange(len(indices))[:, None]
+
+    # A few entries of each row at a time: one long row costs time where it is asked for, and no memory.
+    def fill(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        done, dense = carry
+        entries = (starts + done)[:, None] + jnp.arange(ENTRIES_AT_A_TIME)
+        columns = jnp.where(entries < ends[:, None], x.columns.at[entries].get(mode="clip"), x.n_features)
+        dense = dense.at[row, columns].set(x.values.at[entries].get(mode="clip"), mode="drop")
+        return done + ENTRIES_AT_A_TIME, dense
+
+    longest = jnp.max(ends - starts)
     dense = jnp.zeros((len(indices), x.n_features), x.values.dtype)
-    return dense.at[jnp.arange(len(indices))[:, None], columns].set(values, mode="drop")
+    return jax.lax.while_loop(lambda carry: carry[0] < longest, fill, (jnp.int32(0), dense))[1]
 
 
 def _chunk(x: Samples, start: jax.Array, size: int) -> jax.Array:
@@ -85,10 +102,17 @@ def _chunk(x: Samples, start: jax.Array, size: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(x, start, size)
 
 
-def map_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int = CHUNK_SIZE) -> Any:
-    """Applies `function` to chunks of rows, (b, d) to a pytree of (b, …), and joins the results to (n, …)."""
-    n = x.shape[0]
-    size = min(chunk_size, n)
+def _chunk_size(x: Samples, chunk_size: int | None) -> int:
+    most = max(1, CHUNK_BYTES // (4 * x.shape[1]))
+    return min(most if chunk_size is None else chunk_size, x.shape[0])
+
+
+def map_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int | None = None) -> Any:
+    """Applies `function` to chunks of rows, (b, d) to a pytree of (b, …), and joins the results to (n, …).
+
+    A chunk has `chunk_size` rows, by default as many as `CHUNK_BYTES` hold.
+    """
+    n, size = x.shape[0], _chunk_size(x, chunk_size)
     full, rest = divmod(n, size)
     starts = jnp.arange(full) * size
     _, parts = jax.lax.scan(lambda _, start: (None, function(_chunk(x, start, size))), None, starts)
@@ -99,10 +123,9 @@ def map_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int =
     return jax.tree.map(lambda *ends: jnp.concatenate(ends), parts, last)
 
 
-def sum_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int = CHUNK_SIZE) -> Any:
+def sum_rows(function: Callable[[jax.Array], Any], x: Samples, chunk_size: int | None = None) -> Any:
     """Sum over chunks of rows of `function`, (b, d) to a pytree of arrays; no result of a chunk outlives it."""
-    n = x.shape[0]
-    size = min(chunk_size, n)
+    n, size = x.shape[0], _chunk_size(x, chunk_size)
     full, rest = divmod(n, size)
     total = function(_chunk(x, full * size, rest) if rest else _chunk(x, 0, size))
 
@@ -117,7 +140,7 @@ def usable_batch_size(batch_size: int, n_samples: int) -> int:
     """`batch_size`, or the number of samples where there are fewer, which a warning says.
 
     Raises:
-        TypeError, ValueError: it is no integer, or below 1.
+        TypeError, ValueError: it is not an integer, or below 1.
     """
     check_integer("batch_size", batch_size, 1)
     if batch_size > n_samples:
@@ -126,8 +149,8 @@ def usable_batch_size(batch_size: int, n_samples: int) -> int:
     return min(batch_size, n_samples)
 
 
-def batch_indices(key: jax.Array, step: jax.Array, n_samples: int, batch_size: int, n_steps: int) -> jax.Array:
-    """Rows of the batches of steps `step` … `step + n_steps − 1` in an endless stream of permutations.
+def batch_rows(key: jax.Array, step: jax.Array, n_samples: int, batch_size: int) -> jax.Array:
+    """Rows (b,) int32 of the batch of a step in an endless stream of permutations.
 
     The stream is one random permutation of all samples after the other; step s reads its positions s·batch_size
     onwards. So every sample is seen once in each epoch, none is left out at its end, and a run that stops and goes on
@@ -135,17 +158,12 @@ def batch_indices(key: jax.Array, step: jax.Array, n_samples: int, batch_size: i
 
     Args:
         key: PRNG key of the stream.
-        step: scalar int32, first step; step · batch_size must stay below 2³¹.
+        step: scalar int32; step · batch_size must stay below 2³¹.
         n_samples: n.
         batch_size: b.
-        n_steps: number of steps.
-
-    Returns:
-        (n_steps, b) int32.
     """
-    positions = step * batch_size + jnp.arange(n_steps * batch_size)
+    positions = step * batch_size + jnp.arange(batch_size)
     first_epoch = positions[0] // n_samples
-    epochs = first_epoch + jnp.arange((n_steps * batch_size - 1) // n_samples + 2)
+    epochs = first_epoch + jnp.arange((batch_size - 1) // n_samples + 2)
     words = jax.vmap(lambda epoch: random_words(jax.random.fold_in(key, epoch)))(epochs)
-    rows = permute(words[positions // n_samples - first_epoch], positions % n_samples, n_samples)
-    return rows.reshape(n_steps, batch_size)
+    return permute(words[positions // n_samples - first_epoch], positions % n_samples, n_samples)

@@ -1,22 +1,28 @@
 """A trained model: all that is needed to embed and to assign new samples."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+import scipy.sparse
 
-from dec_jax import clustering
+from dec_jax import networks
 from dec_jax.assignment import Assignment
-from dec_jax.autoencoder import Params
-from dec_jax.data.scaling import Scaling, apply_scaling
-from dec_jax.samples import Samples, to_device
+from dec_jax.data import Encoding, to_table
+from dec_jax.data import encode as encode_table
+from dec_jax.data.scaling import Scaling, apply_scaling, invert_scaling
+from dec_jax.networks import Params
+from dec_jax.samples import Samples, map_rows, to_device
 from dec_jax.validation import check_samples
 
-ROWS_AT_A_TIME = 65_536
+ROWS_AT_A_TIME = 65_536  # on the device
+VALUES_AT_A_TIME = 2**26  # of rows with many features, which a scaling may make dense
+ROWS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,15 @@ class TrainedModel:
         centroids: (k, m).
         scaling: what was done to the raw samples before training.
         assignment: kernel and α of the soft assignment.
+        encoding: how the columns of a table become features; None where the model was trained on an array.
     """
 
-    model: nn.Module
+    model: Any
     params: Params
     centroids: jax.Array
     scaling: Scaling
     assignment: Assignment = field(default_factory=Assignment)
+    encoding: Encoding | None = None
 
 
 def embed(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -43,22 +51,28 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
 
     Args:
         trained: the model.
-        x: (n, d) unscaled samples, dense or scipy sparse; scaled and embedded a chunk at a time.
+        x: (n, d) unscaled samples, dense or scipy sparse; scaled and embedded a chunk at a time. A model that was
+            trained on a table takes a pandas or polars frame with the same columns, in any order.
 
     Returns:
         (n, m) float32.
 
     Raises:
-        TypeError: the samples are no real numbers.
+        TypeError: the samples are not real numbers.
         ValueError: they have another number of features than the model, or hold NaN or infinity.
     """
-    return _in_chunks(partial(clustering.embed, trained.model, trained.params), trained, x)
+    return _of_raw(partial(networks.encode, trained.model, trained.params), trained, x)
 
 
 def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
     """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
-    fixed = trained.model, trained.params, trained.centroids
-    return _in_chunks(partial(clustering.soft_assignments, *fixed, assignment=trained.assignment), trained, x)
+
+    def q(rows: jax.Array) -> jax.Array:
+        return jnp.exp(
+            trained.assignment.log_q(networks.encode(trained.model, trained.params, rows), trained.centroids)
+        )
+
+    return _of_raw(q, trained, x)
 
 
 def assign(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -66,14 +80,54 @@ def assign(trained: TrainedModel, x: Any) -> np.ndarray:
     return soft_assign(trained, x).argmax(axis=1).astype(np.int32)
 
 
-def _in_chunks(function: Callable[..., jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
+def decode(trained: TrainedModel, z: Any) -> np.ndarray:
+    """Raw samples (n, d) float64 that embeddings z (n, m) stand for, by the decoder as training left it.
+
+    Raises:
+        TypeError, ValueError: `z` is not real numbers, has another number of dimensions, or holds NaN or infinity.
+    """
+    z = check_samples(z, "z", varying=False)
+    if z.shape[1] != trained.centroids.shape[1]:
+        raise ValueError(f"z must have {trained.centroids.shape[1]} dimensions, got {z.shape[1]}")
+    return invert_scaling(trained.scaling, _in_blocks(partial(networks.decode, trained.model, trained.params), z))
+
+
+def _of_raw(function: Callable[[jax.Array], jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
+    if trained.encoding is not None and hasattr(x, "columns"):
+        x = encode_table(trained.encoding, to_table(x)).x
     x = check_samples(x, varying=False)
     dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
     if x.shape[1] != dims[0]:
         raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
+    return _in_blocks(function, x, lambda rows: apply_scaling(trained.scaling, rows))
 
-    def chunk(start: int) -> np.ndarray:
-        scaled: Samples = to_device(apply_scaling(trained.scaling, x[start : start + ROWS_AT_A_TIME]))
-        return np.asarray(function(x=scaled))
 
-    return np.concatenate([chunk(start) for start in range(0, x.shape[0], ROWS_AT_A_TIME)])
+def _in_blocks(
+    function: Callable[[jax.Array], jax.Array], x: Any, prepare: Callable[[Any], Any] = lambda rows: rows
+) -> np.ndarray:
+    """`function` of all rows. A row's result does not depend on those beside it: blocks have one size, to the last bit.
+
+    Args:
+        function: pure, (ROWS_PER_BLOCK, d) → (ROWS_PER_BLOCK, …).
+        x: (n, d), dense or sparse.
+        prepare: called with some rows on the host.
+    """
+
+    @jax.jit
+    def blocks(rows: Samples) -> jax.Array:
+        return map_rows(function, rows, ROWS_PER_BLOCK)
+
+    parts, step = [], max(1, min(ROWS_AT_A_TIME, VALUES_AT_A_TIME // x.shape[1]))
+    for start in range(0, x.shape[0], step):
+        rows = prepare(x[start : start + step])
+        n = rows.shape[0]
+        # Powers of two, so that few numbers of rows are compiled for.
+        padded = ROWS_PER_BLOCK * 2 ** max(0, math.ceil(math.log2(n / ROWS_PER_BLOCK)))
+        parts.append(np.asarray(blocks(to_device(_pad_rows(rows, padded))))[:n])
+    return np.concatenate(parts)
+
+
+def _pad_rows(x: Any, n: int) -> Any:
+    if scipy.sparse.issparse(x):
+        return scipy.sparse.vstack([x, scipy.sparse.csr_array((n - x.shape[0], x.shape[1]), dtype=x.dtype)], "csr")
+    return np.pad(x, ((0, n - x.shape[0]), (0, 0)))

@@ -14,7 +14,7 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int | None = Non
     """Returns `value` as an int.
 
     Raises:
-        TypeError: `value` is no integer (a bool is none either).
+        TypeError: `value` is not an integer; a bool does not count as one.
         ValueError: `value` lies outside [minimum, maximum]; `why` explains the bound.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -38,7 +38,7 @@ def check_number(
         exclusive: the minimum itself is not accepted.
 
     Raises:
-        TypeError: `value` is no real number.
+        TypeError: `value` is not a real number.
         ValueError: `value` is NaN, infinite or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -49,6 +49,24 @@ def check_number(
         bounds += [] if maximum == math.inf else [f"at most {maximum:g}"]
         raise ValueError(f"{name} must be {' and '.join(bounds) or 'finite'}, got {value}")
     return float(value)
+
+
+def check_unless_traced(
+    name: str, value: Any, minimum: float = -math.inf, maximum: float = math.inf, **how: bool
+) -> None:
+    """Checks one of Python's numbers as `check_number` does; lets arrays and JAX's placeholders of a pytree pass."""
+    if isinstance(value, numbers.Real | str):
+        check_number(name, value, minimum, maximum, **how)
+
+
+def check_function(name: str, value: Any) -> None:
+    """Refuses a number or a string where a function belongs; lets JAX's placeholders of a pytree pass.
+
+    Raises:
+        TypeError: `value` is a number or a string.
+    """
+    if isinstance(value, numbers.Real | str):
+        raise TypeError(f"{name} must be a function, got {value!r}")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
@@ -69,16 +87,17 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
     """Returns the samples if they can be clustered: a numpy array, or a CSR array where they are sparse.
 
     Args:
-        x: dense array (n, d) or scipy sparse matrix (n, d), real numbers; copied only where it is neither.
+        x: dense array (n, d) or scipy sparse matrix (n, d), real numbers; copied only where it is neither. A frame of
+            numbers and booleans, nullable ones too, and an array of number objects are accepted as well.
         name: the parameter's name, for the messages.
         varying: whether a constant array is refused; new samples of a trained model may be alike.
 
     Raises:
-        TypeError: the dtype is no real number (object, string, complex).
+        TypeError: the dtype is not one of real numbers (object, string, complex).
         ValueError: `x` is empty, not two-dimensional, constant, or holds NaN or infinity; the message says how many
             and where the first one is.
     """
-    x = scipy.sparse.csr_array(x) if scipy.sparse.issparse(x) else np.asarray(x)
+    x = scipy.sparse.csr_array(x) if scipy.sparse.issparse(x) else _dense(x)
     values = x.data if scipy.sparse.issparse(x) else x
     if values.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}")
@@ -90,6 +109,20 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
     if varying:
         _check_varies(x, values, name)
     return x
+
+
+def _dense(x: Any) -> np.ndarray:
+    """Returns an array; number objects, and the missing values of a frame among numbers, become float64."""
+    array = np.asarray(x)
+    if array.dtype.kind != "O" or array.ndim != 2:
+        return array
+    is_frame = hasattr(x, "columns")
+    missing = np.array([value is None or type(value).__name__ == "NAType" for value in array.flat], bool)
+    numeric = (isinstance(value, numbers.Real | np.bool_) for value in array.flat)
+    if all(known or (gap and is_frame) for known, gap in zip(numeric, missing, strict=True)):
+        array = np.where(missing.reshape(array.shape), np.nan, array)
+        return array.astype(np.float64)
+    return array
 
 
 def _check_finite(x: Any, values: np.ndarray, name: str) -> None:
@@ -125,7 +158,7 @@ def check_labels(y: Any, n_samples: int, name: str = "labels") -> np.ndarray:
     """Returns the labels as an array (n,), int64.
 
     Raises:
-        TypeError: the labels are no integers.
+        TypeError: the labels are not integers.
         ValueError: they are not one-dimensional, or not one per sample.
     """
     y = np.asarray(y)

@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("without deadlines", deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +37,15 @@ def real_data(real_data_dir):
             absent(f"TFDS_DATA_DIR ({real_data_dir}) does not hold {name}")
 
     return require
+
+
+@pytest.fixture(scope="session")
+def cases():
+    """The folder of files as people have them, beside that of the data; a test that asks for it is skipped without."""
+    folder = Path(__file__).parents[2] / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder {folder}")
+    return folder
 
 
 def absent(reason):

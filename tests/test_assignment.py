@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from dec_jax import clustering, losses
+from dec_jax import clustering, losses, starts
 from dec_jax.assignment import Assignment
-from dec_jax.autoencoder import Identity
+from dec_jax.clustering import Recipe
 from dec_jax.losses import gaussian, log_target_distribution, students_t
+from dec_jax.networks import Identity
+from dec_jax.optimizers import sgd
 
 RNG = np.random.default_rng(0)
 Z, CENTROIDS = RNG.normal(size=(60, 3)).astype(np.float32), RNG.normal(size=(4, 3)).astype(np.float32)
-MODEL = Identity()  # samples are embeddings, of which the centroids alone move
-SGD = clustering.paper_optimizer(0.1)
+RECIPE = Recipe(Identity(), optimizer=sgd(0.1), batch_size=60)  # samples are embeddings: the centroids alone move
 
 
 def expected_q(kernel, alpha):
@@ -67,16 +68,17 @@ def test_other_values_compile_nothing():
 
 
 def fit(assignment):
-    state = clustering.start(MODEL, {}, CENTROIDS, jnp.asarray(Z), optimizer=SGD, assignment=assignment)
-    options = {"optimizer": SGD, "batch_size": 60, "update_interval": 3, "tolerance": 0.0, "max_steps": 6}
-    return clustering.fit(jax.random.key(0), MODEL, state, jnp.asarray(Z), assignment=assignment, **options).state
+    recipe = RECIPE.replace(assignment=assignment)
+    state = starts.from_centroids(recipe, {}, CENTROIDS, jnp.asarray(Z))
+    options = {"update_interval": 3, "tolerance": 0.0, "max_steps": 6}
+    return clustering.fit(jax.random.key(0), recipe, state, jnp.asarray(Z), **options).state
 
 
 def test_no_run_is_compiled_for_another_value():
     fit(Assignment(1.0, target=to()))
-    before = clustering.advance._cache_size()
+    before = clustering._compiled_interval._cache_size()
     ends = [fit(Assignment(alpha, target=to(power))).centroids for alpha, power in ((2.0, 2.0), (1.0, 4.0))]
-    assert clustering.advance._cache_size() == before
+    assert clustering._compiled_interval._cache_size() == before
     assert not np.allclose(*ends)
 
 
@@ -86,11 +88,10 @@ def test_runs_under_vmap_equal_separate_ones():
     @jax.jit
     @jax.vmap
     def run(alpha, power):
-        own = Assignment(alpha, target=to(power))
-        state = clustering.start(MODEL, {}, CENTROIDS, jnp.asarray(Z), optimizer=SGD, assignment=own)
-        options = {"model": MODEL, "optimizer": SGD, "assignment": own, "batch_size": 60, "longest": 3}
+        recipe = RECIPE.replace(assignment=Assignment(alpha, target=to(power)))
+        state = clustering.init_state(recipe, {}, CENTROIDS, jnp.asarray(Z))
         for _ in range(2):
-            state, _ = clustering.interval(jax.random.key(0), state, jnp.asarray(Z), 3, **options)
+            state, _ = clustering.train_interval(jax.random.key(0), recipe, state, jnp.asarray(Z), 3)
         return state.centroids, state.target
 
     for centroids, target, alpha, power in zip(*run(alphas, powers), alphas, powers, strict=True):

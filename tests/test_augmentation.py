@@ -6,7 +6,7 @@ import optax
 import pytest
 import scipy.ndimage
 
-from dec_jax import autoencoder, pretraining
+from dec_jax import networks, pretraining
 from dec_jax.augmentation import Affine, Chain, Noise, affine_transform, image_shape_of
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.corruption import dropout, gaussian_noise
@@ -153,21 +153,23 @@ def test_type_of_the_samples_is_kept():
     assert Affine((7, 9), **ALL)(KEY, X.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
-def test_training_with_augmentation_is_compiled_once_for_equal_ranges():
+def test_training_with_augmentation_is_compiled_once_for_all_ranges():
     model = Autoencoder((63, 8, 3), kernel_init="glorot")
     optimizer = optax.adam(1e-3)
 
-    def train():
-        corruption = Chain((Affine((7, 9), rotation=10.0, shift=0.1), Noise(0.1, 0.1)))
+    def train(rotation, deviation):
+        corruption = Chain((Affine((7, 9), rotation=rotation, shift=0.1), Noise(deviation, 0.1)))
         stages = [pretraining.fine_tuning_stage(model, n_steps=30, optimizer=optimizer, corruption=corruption)]
-        state = pretraining.init(stages, autoencoder.init(KEY, model, 63))
-        return pretraining.pretrain(KEY, stages, state, jnp.asarray(X), batch_size=6, window=15)[1]
+        return pretraining.pretrain(
+            KEY, stages, networks.init(KEY, model, 63), jnp.asarray(X), batch_size=6, window=15
+        )[1]
 
-    history = train()
+    history = train(10.0, 0.1)
     assert history[1].loss < history[0].loss
-    compiled = pretraining.run_steps._cache_size()
-    assert train()[1].loss == history[1].loss
-    assert pretraining.run_steps._cache_size() == compiled
+    compiled = pretraining._compiled_window._cache_size()
+    assert train(10.0, 0.1)[1].loss == history[1].loss
+    assert train(20.0, 0.3)[1].loss != history[1].loss
+    assert pretraining._compiled_window._cache_size() == compiled
 
 
 def test_noise_and_chain_are_their_parts():

@@ -1,43 +1,29 @@
-import errno
+import hashlib
 import json
 import os
-import resource
-import shutil
-from pathlib import Path
-from typing import NamedTuple
+import sys
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from dec_jax import autoencoder, checkpoints
+from dec_jax import networks
 from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
-from dec_jax.checkpoints import load_model, load_tree, read_metadata, save_model, save_tree
+from dec_jax.checkpoints import load_model, save_model
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data import fit_scaling
+from dec_jax.storage import Store, named_leaves
 from dec_jax.trained_model import TrainedModel, assign
 
 RANDOM = np.random.default_rng(0)
 
 
-class Pair(NamedTuple):
-    first: np.ndarray
-    second: np.ndarray
-
-
-def tree():
-    return {
-        "params": {"encoder_0": {"kernel": RANDOM.normal(size=(3, 2)).astype(np.float32)}},
-        "state": (Pair(np.int32(7), np.zeros((1, 3))), (), jax.numpy.arange(4)),
-        "exact": np.array([0.1, -0.0, np.inf, np.nan]),
-    }
-
-
 def trained(scaling="standardize"):
     x = RANDOM.normal(size=(20, 6))
     model = Autoencoder((6, 5, 2), "tanh", "sigmoid", "gelu", "he")
-    params = autoencoder.init(jax.random.key(0), model, 6)
+    params = networks.init(jax.random.key(0), model, 6)
     return TrainedModel(
         model, params, jax.numpy.asarray(RANDOM.normal(size=(3, 2))), fit_scaling(scaling, x), Assignment(2.5)
     )
@@ -48,48 +34,6 @@ def check_equal(a, b):
     for leaf, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(leaf, other)
         assert np.asarray(leaf).dtype == np.asarray(other).dtype
-
-
-def test_round_trip_of_any_tree(tmp_path):
-    saved = tree()
-    save_tree(tmp_path / "deep" / "folder", saved, {"step": 3, "history": [{"loss": 0.1}]})
-    found, metadata = load_tree(tmp_path / "deep" / "folder", saved)
-    check_equal(found, saved)
-    assert isinstance(found["state"][0], Pair)
-    assert metadata == {"step": 3, "history": [{"loss": 0.1}]}
-
-
-def test_without_a_template_the_tree_is_one_of_dicts(tmp_path):
-    saved = {"a": {"b": np.arange(3), "c": np.ones(2)}, "d": np.zeros(1)}
-    save_tree(tmp_path / "folder", saved, {})
-    check_equal(load_tree(tmp_path / "folder")[0], saved)
-
-
-def test_folder_as_a_string_and_from_the_current_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_tree("folder", {"a": np.arange(3)}, {})
-    check_equal(load_tree("folder")[0], {"a": np.arange(3)})
-
-
-def test_metadata_can_be_read_alone(tmp_path):
-    save_tree(tmp_path / "folder", {"a": np.arange(3)}, {"kind": "mine"})
-    content = read_metadata(tmp_path / "folder")
-    assert (content["format"], content["metadata"]) == (checkpoints.FORMAT, {"kind": "mine"})
-
-
-def test_saving_again_replaces_and_leaves_nothing_behind(tmp_path):
-    for number in range(3):
-        save_tree(tmp_path / "folder", {"a": np.full(number + 1, number)}, {"number": number})
-    found, metadata = load_tree(tmp_path / "folder")
-    check_equal(found, {"a": np.full(3, 2)})
-    assert metadata == {"number": 2}
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-
-
-def test_template_of_another_structure(tmp_path):
-    save_tree(tmp_path / "folder", {"a": np.arange(3), "b": np.arange(3)}, {})
-    with pytest.raises(ValueError, match=r"holds other arrays than expected: \['b', 'c'\]"):
-        load_tree(tmp_path / "folder", {"a": np.arange(3), "c": np.arange(3)})
 
 
 @pytest.mark.parametrize("scaling", ["standardize", "rms"])
@@ -103,14 +47,14 @@ def test_round_trip_of_a_model(tmp_path, scaling):
     assert (found.scaling.rule, found.assignment.alpha) == (scaling, 2.5)
     np.testing.assert_array_equal(found.scaling.shift, saved.scaling.shift)
     np.testing.assert_array_equal(found.scaling.scale, saved.scaling.scale)
-    versions = read_metadata(tmp_path / "model")["metadata"]["versions"]
-    assert versions["jax"] == jax.__version__
+    assert Store(tmp_path / "model").metadata("model")["versions"]["jax"] == jax.__version__
+    assert os.listdir(tmp_path / "model") == ["model.npz"]
 
 
 def test_round_trip_of_a_convolutional_model(tmp_path):
     x = RANDOM.normal(size=(20, 30))
     model = ConvolutionalAutoencoder((6, 5), channels=(4, 3), kernels=(3, 3), bottleneck=2)
-    params = autoencoder.init(jax.random.key(0), model, 30)
+    params = networks.init(jax.random.key(0), model, 30)
     saved = TrainedModel(model, params, jax.numpy.asarray(RANDOM.normal(size=(3, 2))), fit_scaling("rms", x))
     save_model(tmp_path / "model", saved)
     loaded = load_model(tmp_path / "model")
@@ -119,107 +63,134 @@ def test_round_trip_of_a_convolutional_model(tmp_path):
 
 
 def test_a_model_that_cannot_be_made_again_is_not_saved(tmp_path):
-    saved = TrainedModel(autoencoder.Identity(), {}, jax.numpy.zeros((3, 2)), fit_scaling("rms", np.eye(2)))
-    with pytest.raises(TypeError, match="model must be one of Autoencoder, ConvolutionalAutoencoder .*, got Identity"):
+    saved = TrainedModel(networks.Identity(), {}, jax.numpy.zeros((3, 2)), fit_scaling("rms", np.eye(2)))
+    with pytest.raises(TypeError, match="model must be one of Autoencoder, .*, got Identity"):
         save_model(tmp_path / "model", saved)
     assert not (tmp_path / "model").exists()
-
-
-def test_a_checkpoint_is_no_model(tmp_path):
-    save_tree(tmp_path / "folder", tree(), {"step": 3})
-    with pytest.raises(ValueError, match="holds no model but a checkpoint of an unfinished run"):
-        load_model(tmp_path / "folder")
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_model_there(tmp_path, exists):
     if exists:
         (tmp_path / "folder").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no model or checkpoint in .*folder: metadata.json is missing"):
+    with pytest.raises(FileNotFoundError, match=r"no model in .*folder: model\.npz is missing"):
         load_model(tmp_path / "folder")
 
 
-def test_another_format(tmp_path):
+@pytest.mark.parametrize("metadata", [{}, {"kind": "run"}, []])
+def test_something_else_than_a_model(tmp_path, metadata):
+    Store(tmp_path).put("model", {"a": np.zeros(2)}, metadata)
+    with pytest.raises(ValueError, match="does not hold a model but something else"):
+        load_model(tmp_path)
+
+
+def test_saving_again_replaces_the_model(tmp_path):
+    for scaling in ("standardize", "rms"):
+        save_model(tmp_path / "model", trained(scaling))
+    assert load_model(tmp_path / "model").scaling.rule == "rms"
+    assert os.listdir(tmp_path / "model") == ["model.npz"]
+
+
+def test_a_damaged_model(tmp_path):
     save_model(tmp_path / "model", trained())
-    path = tmp_path / "model" / checkpoints.METADATA_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="has format 99, this version reads format 1"):
-        load_model(tmp_path / "model")
+    path = tmp_path / "model" / "model.npz"
+    sound = path.read_bytes()
+    for damaged in (b"", sound[:-1], sound.replace(b'"alpha": 2.5', b'"alpha": 3.5')):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.npz is damaged"):
+            load_model(tmp_path / "model")
+        assert path.read_bytes() == damaged
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe"])
-def test_metadata_that_are_none(tmp_path, content):
-    save_model(tmp_path / "model", trained())
-    (tmp_path / "model" / checkpoints.METADATA_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match=r"metadata\.json is damaged"):
-        load_model(tmp_path / "model")
+def rewritten(folder, **changes):
+    """A model of a stranger's, whose digests are right and whose metadata are not."""
+    store = Store(folder)
+    tree, metadata = store.get("model")
+    store.put("model", tree, metadata | changes)
 
 
-def test_changed_metadata(tmp_path):
-    save_model(tmp_path / "model", trained())
-    path = tmp_path / "model" / checkpoints.METADATA_FILE
-    path.write_text(path.read_text().replace('"alpha": 2.5', '"alpha": 3.5'))
-    with pytest.raises(ValueError, match="is damaged: its content does not match its digest"):
-        load_model(tmp_path / "model")
-
-
-def flip(content):
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the reader's own threads
 @pytest.mark.parametrize(
-    "damage",
-    [flip, lambda content: content[: len(content) // 2], lambda content: b"", lambda content: None],
-    ids=["flipped", "truncated", "empty", "missing"],
+    "changes",
+    [
+        {"network": "os.system"},
+        {"network": "subprocess:run"},
+        {"kernel": "builtins.eval"},
+        {"model": {"dims": [6, 5, 2], "encode": "x"}},
+        {"model": None},
+        {"scaling": {"rule": "__import__('os')"}},
+    ],
+    ids=str,
 )
-def test_a_damaged_file_never_yields_other_arrays(tmp_path, capfd, damage):
-    saved = {"a": RANDOM.normal(size=(50, 50)), "b": np.arange(9)}
-    whole = tmp_path / "whole"
-    save_tree(whole, saved, {})
-    refused = {}
-    for path in [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]:
-        folder = Path(shutil.copytree(whole, tmp_path / "damaged"))
-        content = damage((folder / path).read_bytes())
-        (folder / path).unlink() if content is None else (folder / path).write_bytes(content)
-        try:
-            check_equal(load_tree(folder)[0], saved)
-        except (ValueError, FileNotFoundError) as error:
-            refused[path.parts[0]] = str(error)
-        shutil.rmtree(folder)
-    assert set(refused) == {checkpoints.METADATA_FILE, checkpoints.ARRAYS_FOLDER}
-    assert all(str(tmp_path / "damaged") in message for message in refused.values())
+def test_nothing_that_a_strangers_model_names_is_imported_or_executed(tmp_path, changes):
+    save_model(tmp_path, trained())
+    rewritten(tmp_path, **changes)
+    before = set(sys.modules)
+    with pytest.raises(ValueError):  # noqa: PT011 - each has a message of its own
+        load_model(tmp_path)
+    assert set(sys.modules) == before
+
+
+# Models of version 0.1
+
+
+def save_as_before(folder, tree, metadata, version=1):
+    """What version 0.1 wrote: arrays by orbax beside metadata with one digest of both."""
+    folder.mkdir()
+    arrays = named_leaves(tree)
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    content = {"format": version, "digest": digest.hexdigest(), "metadata": metadata}
+    (folder / "metadata.json").write_text(json.dumps(content))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "arrays", arrays)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A model and the folder of version 0.1 that holds it."""
+    model = trained()
+    save_model(tmp_path / "new", model)
+    tree, metadata = Store(tmp_path / "new").get("model")
+    save_as_before(tmp_path / "old", tree, metadata)
+    return model, tmp_path / "old"
+
+
+def test_a_model_of_version_0_1(old):
+    saved, folder = old
+    found = load_model(folder)
+    assert found.model == saved.model
+    check_equal(found.params, saved.params)
+    check_equal(found.centroids, saved.centroids)
+    np.testing.assert_array_equal(found.scaling.shift, saved.scaling.shift)
+
+
+def test_one_process_of_many_wrote_its_arrays_as_npz(old, tmp_path):
+    saved, folder = old
+    arrays = named_leaves({"params": saved.params, "centroids": saved.centroids})
+    (folder / "arrays").rename(tmp_path / "elsewhere")
+    np.savez(folder / "arrays.npz", **arrays)
+    check_equal(load_model(folder).params, saved.params)
+
+
+def test_a_damaged_model_of_version_0_1(old, capfd):
+    _, folder = old
+    path = folder / "metadata.json"
+    sound = path.read_text()
+    for damaged, message in (
+        (sound.replace('"alpha": 2.5', '"alpha": 3.5'), "does not match its digest"),
+        (sound.replace('"format": 1', '"format": 99'), "has format 99, this version reads format 1"),
+        ("{", r"metadata\.json is damaged"),
+        ("[]", r"metadata\.json is damaged"),
+    ):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=message):
+            load_model(folder)
+    path.write_text(sound)
+    for file in (folder / "arrays").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(ValueError, match="its arrays cannot be read"):
+        load_model(folder)
     assert capfd.readouterr() == ("", "")  # the error says it, not a log
-
-
-def test_a_full_disk_leaves_the_folder_before(tmp_path, capfd):
-    save_tree(tmp_path / "folder", {"a": np.arange(3)}, {})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(OSError, match="cannot be written: File too large"):
-            save_tree(tmp_path / "folder", {"a": RANDOM.normal(size=(300, 300))}, {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    check_equal(load_tree(tmp_path / "folder")[0], {"a": np.arange(3)})
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("step", ["mkdir", "write_text", "rename"])
-def test_any_failing_step_leaves_the_folder_before(tmp_path, monkeypatch, step):
-    save_tree(tmp_path / "folder", {"a": np.arange(3)}, {})
-    original = getattr(Path, step)
-
-    def fail(path, *args, **kwargs):
-        if path.suffix == ".tmp" or path.parent.suffix == ".tmp":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return original(path, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, step, fail)
-        with pytest.raises(OSError, match="No space left"):
-            save_tree(tmp_path / "folder", {"a": np.zeros(5)}, {})
-    check_equal(load_tree(tmp_path / "folder")[0], {"a": np.arange(3)})
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

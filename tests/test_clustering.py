@@ -1,4 +1,6 @@
+import sys
 from functools import partial
+from pathlib import Path
 
 import chex
 import jax
@@ -7,29 +9,33 @@ import numpy as np
 import optax
 import pytest
 import scipy.sparse
-from sklearn.datasets import make_blobs
+from sklearn.datasets import load_digits, make_blobs
 
-from dec_jax import autoencoder, clustering, corruption, losses
+from dec_jax import clustering, corruption, losses, networks, pretraining, starts
 from dec_jax.assignment import Assignment
+from dec_jax.augmentation import Noise
 from dec_jax.autoencoder import Autoencoder
-from dec_jax.clustering import ClusteringInfo, default_update_interval
-from dec_jax.samples import batch_indices, to_device
+from dec_jax.clustering import ClusteringInfo, Recipe, default_update_interval
+from dec_jax.objectives import idec, kl, objective
+from dec_jax.optimizers import adam, sgd
+from dec_jax.resets import ReseedEmpty, SoftReset
+from dec_jax.samples import batch_rows, to_device
 
 KEY = jax.random.key(0)
 BLOBS, CLASSES = make_blobs(300, 8, centers=4, cluster_std=2.5, random_state=0)
 X = to_device(BLOBS / np.sqrt(np.mean(BLOBS**2)))
 MODEL = Autoencoder((8, 16, 3), kernel_init="glorot")
-PARAMS = autoencoder.init(jax.random.key(1), MODEL, 8)
-SGD = clustering.paper_optimizer(0.05)
+PARAMS = networks.init(jax.random.key(1), MODEL, 8)
+RECIPE = Recipe(MODEL, optimizer=sgd(0.05), batch_size=64)
+OPTIONS = {"update_interval": 10, "tolerance": 0.0, "max_steps": 40}
 
 
-def start(k=4, **options):
-    return clustering.init(KEY, MODEL, PARAMS, X, k, n_restarts=3, **options)
+def start(k=4, x=X, recipe=RECIPE):
+    return starts.from_kmeans(KEY, recipe, PARAMS, x, k, n_restarts=3)
 
 
-def fit(state, **options):
-    options = {"update_interval": 10, "tolerance": 0.0, "max_steps": 40, "batch_size": 64, "optimizer": SGD} | options
-    return clustering.fit(KEY, MODEL, state, X, **options)
+def fit(state, recipe=RECIPE, x=X, key=KEY, **options):
+    return clustering.fit(key, recipe, state, x, **(OPTIONS | options))
 
 
 def equal(a, b):
@@ -37,7 +43,7 @@ def equal(a, b):
 
 
 def q_and_p(params, centroids, alpha=1.0):
-    q = losses.soft_assignment(autoencoder.encode(MODEL, params, X), centroids, alpha)
+    q = losses.soft_assignment(networks.encode(MODEL, params, X), centroids, alpha)
     return q, losses.target_distribution(q)
 
 
@@ -46,25 +52,23 @@ def test_init_takes_centroids_labels_and_target_from_kmeans_on_the_embedding():
     q, p = q_and_p(state.params, state.centroids)
     np.testing.assert_allclose(state.target, p, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(state.labels, q.argmax(axis=1))
-    z = autoencoder.encode(MODEL, PARAMS, X)
+    z = networks.encode(MODEL, PARAMS, X)
     means = np.stack([np.asarray(z)[np.asarray(state.labels) == j].mean(axis=0) for j in range(4)])
     np.testing.assert_allclose(state.centroids, means, atol=0.05)
     assert set(state.params) == {"encoder_0", "encoder_1"}
     assert int(state.step) == 0
 
 
-class TestUpdate(chex.TestCase):
+class TestTrainStep(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    def test_update_is_one_step_down_the_closed_form_gradient(self):
-        state = start(optimizer=optax.sgd(0.1))
+    def test_train_step_is_one_step_down_the_closed_form_gradient(self):
+        recipe = RECIPE.replace(optimizer=optax.sgd(0.1), assignment=Assignment(2.0))
+        state = start(recipe=recipe)
         x, p = X[:32], state.target[:32]
-        step = self.variant(
-            lambda state: clustering.update(
-                state, x, p, model=MODEL, optimizer=optax.sgd(0.1), assignment=Assignment(2.0)
-            )
+        after, value, _ = self.variant(lambda state: clustering.train_step(KEY, recipe, state, clustering.Batch(x, p)))(
+            state
         )
-        after, value, _ = step(state)
-        z = np.asarray(autoencoder.encode(MODEL, state.params, x))
+        z = np.asarray(networks.encode(MODEL, state.params, x))
         q = np.asarray(losses.soft_assignment(z, state.centroids, 2.0))
         difference = z[:, None] - np.asarray(state.centroids)
         kernel = 1 / (1 + np.sum(difference**2, axis=-1) / 2)
@@ -76,13 +80,14 @@ class TestUpdate(chex.TestCase):
         assert after.target is state.target or equal(after.target, state.target)
 
 
-def test_advance_equals_a_plain_loop_and_refreshes_from_all_data():
-    state, labels = start(optimizer=SGD), np.array(start(optimizer=SGD).labels)
-    plain, values = start(optimizer=SGD), []
-    for batch in batch_indices(KEY, jnp.int32(0), len(X), 50, 7):
-        plain, value, _ = clustering.update(plain, X[batch], plain.target[batch], model=MODEL, optimizer=SGD)
+def test_an_interval_equals_a_plain_loop_and_a_target_of_all_samples():
+    state, labels = start(), np.array(start().labels)
+    plain, values = start(), []
+    for step in range(7):
+        batch = batch_rows(KEY, jnp.int32(step), len(X), 50)
+        plain, value, _ = clustering.train_step(KEY, RECIPE, plain, clustering.Batch(X[batch], plain.target[batch]))
         values.append(float(value))
-    after, info = clustering.advance(KEY, state, X, model=MODEL, optimizer=SGD, batch_size=50, n_steps=7, longest=9)
+    after, info = jax.jit(clustering.train_interval)(KEY, RECIPE.replace(batch_size=50), state, X, 7)
     for name in ("params", "centroids", "opt_state"):
         close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
         jax.tree.map(close, getattr(after, name), getattr(plain, name))
@@ -96,7 +101,7 @@ def test_advance_equals_a_plain_loop_and_refreshes_from_all_data():
 
 
 def test_updates_bring_q_closer_to_their_target():
-    state = start(optimizer=SGD)
+    state = start()
     target = np.array(state.target)
     after = fit(state, update_interval=50, max_steps=50).state
     divergence = [
@@ -107,14 +112,14 @@ def test_updates_bring_q_closer_to_their_target():
 
 
 def test_fit_keeps_the_clusters():
-    end = fit(start(optimizer=SGD), max_steps=200)
+    end = fit(start(), max_steps=200)
     assert end.stop_reason == "max_steps"
     assert int(end.state.step) == 200
     assert len(set(np.asarray(end.state.labels).tolist())) == 4
 
 
 def test_fit_stops_when_few_labels_change():
-    end = fit(start(optimizer=SGD), tolerance=0.01, max_steps=5000)
+    end = fit(start(), tolerance=0.01, max_steps=5000)
     assert end.stop_reason == "tolerance"
     assert end.history[-1].label_change < 0.01
     assert all(info.label_change >= 0.01 for info in end.history[:-1])
@@ -122,41 +127,32 @@ def test_fit_stops_when_few_labels_change():
 
 
 def test_last_window_is_cut_at_max_steps():
-    end = fit(start(optimizer=SGD), max_steps=25)
+    end = fit(start(), max_steps=25)
     assert int(end.state.step) == 25
     assert len(end.history) == 3
 
 
 def test_frozen_encoder_moves_the_centroids_alone():
-    model, params, z = clustering.freeze_encoder(MODEL, PARAMS, X)
-    np.testing.assert_allclose(z, autoencoder.encode(MODEL, PARAMS, X), rtol=1e-5)
-    state = clustering.init(KEY, model, params, z, 4, optimizer=SGD, n_restarts=3)
+    recipe, params, z = clustering.freeze_encoder(RECIPE, PARAMS, X)
+    np.testing.assert_allclose(z, networks.encode(MODEL, PARAMS, X), rtol=1e-5)
+    state = starts.from_kmeans(KEY, recipe, params, z, 4, n_restarts=3)
     before = np.array(state.centroids)
-    end = clustering.fit(KEY, model, state, z, optimizer=SGD, update_interval=10, tolerance=0.0, max_steps=50)
+    end = fit(state, recipe, z, max_steps=50)
     assert end.state.params == {}
     assert not np.array_equal(before, end.state.centroids)
     np.testing.assert_array_equal(end.state.labels, losses.soft_assignment(z, end.state.centroids).argmax(axis=1))
 
 
 def test_same_key_same_bits():
-    first, second = (fit(start(optimizer=SGD)).state for _ in range(2))
+    first, second = (fit(start()).state for _ in range(2))
     assert equal(first, second)
-    other = clustering.fit(
-        jax.random.key(5),
-        MODEL,
-        start(optimizer=SGD),
-        X,
-        optimizer=SGD,
-        update_interval=10,
-        tolerance=0.0,
-        max_steps=40,
-    )
+    other = fit(start(), key=jax.random.key(5))
     assert not equal(first.params, other.state.params)
 
 
 def test_a_run_that_stopped_goes_on_as_if_it_had_not():
     kept = []
-    whole = fit(start(optimizer=SGD), on_refresh=lambda state, _: kept.append(jax.tree.map(np.array, state)))
+    whole = fit(start(), on_interval=lambda state, _: kept.append(jax.tree.map(np.array, state)))
     assert [int(state.step) for state in kept] == [10, 20, 30, 40]
     resumed = fit(jax.tree.map(jnp.asarray, kept[1]))
     assert equal(whole.state, resumed.state)
@@ -165,7 +161,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not():
 
 def test_callers_arrays_survive():
     centroids = jnp.ones((4, 3)) * jnp.arange(4.0)[:, None]
-    state = clustering.start(MODEL, PARAMS, centroids, X, optimizer=SGD)
+    state = starts.from_centroids(RECIPE, PARAMS, centroids, X)
     fit(state)
     assert float(centroids[3, 0]) == 3.0
     assert np.isfinite(np.asarray(PARAMS["encoder_0"]["kernel"])).all()
@@ -175,9 +171,9 @@ def test_objective_of_the_users_own():
     def shrink(inputs):
         return jnp.mean(jnp.sum(inputs.z**2, axis=1))
 
-    before = float(jnp.mean(jnp.sum(clustering.embed(MODEL, PARAMS, X) ** 2, axis=1)))
-    end = fit(start(optimizer=SGD), objective=shrink)
-    after = float(jnp.mean(jnp.sum(clustering.embed(MODEL, end.state.params, X) ** 2, axis=1)))
+    before = float(jnp.mean(jnp.sum(networks.embed(MODEL, PARAMS, X) ** 2, axis=1)))
+    end = fit(start(), RECIPE.replace(objective=objective(shrink)))
+    after = float(jnp.mean(jnp.sum(networks.embed(MODEL, end.state.params, X) ** 2, axis=1)))
     assert after < 0.5 * before
 
 
@@ -189,19 +185,15 @@ def test_soft_assignments_of_all_samples():
 
 def test_sparse_samples_cluster_like_dense_ones():
     sparse = to_device(scipy.sparse.csr_array(np.asarray(X)))
-    dense_end = fit(start(optimizer=SGD)).state
-    state = clustering.init(KEY, MODEL, PARAMS, sparse, 4, n_restarts=3, optimizer=SGD)
-    end = clustering.fit(
-        KEY, MODEL, state, sparse, optimizer=SGD, update_interval=10, tolerance=0.0, max_steps=40, batch_size=64
-    ).state
+    dense_end = fit(start()).state
+    end = fit(start(x=sparse), x=sparse).state
     np.testing.assert_array_equal(end.labels, dense_end.labels)
     np.testing.assert_allclose(end.centroids, dense_end.centroids, rtol=1e-3, atol=1e-4)
 
 
 def test_duplicate_samples_do_not_make_nan():
     x = jnp.tile(X[:3], (50, 1))
-    state = clustering.init(KEY, MODEL, PARAMS, x, 5, n_restarts=2, optimizer=SGD)
-    end = clustering.fit(KEY, MODEL, state, x, optimizer=SGD, tolerance=0.0, max_steps=60)
+    end = fit(start(5, x), x=x, max_steps=60)
     chex.assert_tree_all_finite(end.state)
 
 
@@ -211,9 +203,14 @@ def test_released_update_intervals():
     assert default_update_interval(70_000, 512) == 80
 
 
-def test_nan_is_an_error():
-    with pytest.raises(FloatingPointError, match="clustering loss became nan after step 0"):
-        fit(start(optimizer=SGD), objective=lambda inputs: inputs.z.sum() * jnp.nan)
+def test_nan_is_an_error_that_names_the_term():
+    def broken(inputs):
+        return inputs.z.sum() * jnp.nan
+
+    recipe = RECIPE.replace(objective=kl() + objective(broken))
+    message = r"clustering loss became nan within step 1 \(broken\): lower the learning rate"
+    with pytest.raises(FloatingPointError, match=message):
+        fit(start(recipe=recipe), recipe, update_interval=1)
 
 
 @pytest.mark.parametrize(
@@ -236,37 +233,52 @@ def test_bad_input_of_init(options, error, message):
         ({"update_interval": 0}, ValueError, "update_interval must be at least 1, got 0"),
         ({"update_interval": -5}, ValueError, "update_interval must be at least 1, got -5"),
         ({"max_steps": -1}, ValueError, "max_steps must be at least 0"),
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
-        ({"batch_size": "256"}, TypeError, "batch_size must be an integer, got '256'"),
     ],
 )
 def test_bad_input_of_fit(options, error, message):
     with pytest.raises(error, match=message):
-        fit(start(optimizer=SGD), **options)
+        fit(start(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+        ({"batch_size": "256"}, TypeError, "batch_size must be an integer, got '256'"),
+        ({"optimizer": 0.1}, TypeError, "optimizer must have init and update, as optax's have, got 0.1"),
+        ({"objective": 0.1}, TypeError, "objective must be a function"),
+        ({"augmentation": "noise"}, TypeError, "augmentation must be a function"),
+    ],
+)
+def test_bad_input_of_a_recipe(options, error, message):
+    with pytest.raises(error, match=message):
+        Recipe(MODEL, **options)
 
 
 def test_infos_are_plain_numbers():
-    info = fit(start(optimizer=SGD)).history[0]
+    info = fit(start()).history[0]
     assert isinstance(info, ClusteringInfo)
-    assert all(isinstance(value, float) for value in jax.tree.leaves(info._replace(settled=0.0)))
-    assert info.settled is False
+    assert all(type(value) in (int, float) for value in jax.tree.leaves(info))
     assert info.terms == {"kl": info.loss}
 
 
-def test_updates_see_augmented_samples_and_the_target_clean_ones():
+def test_steps_see_augmented_samples_and_the_target_clean_ones():
     def turn(key, x):
         return -x
 
-    state = start(optimizer=SGD)
-    step = partial(clustering.update, state, p=state.target[:32], model=MODEL, optimizer=SGD, key=KEY)
-    turned, *_ = step(x=X[:32], augmentation=turn)
-    plain, *_ = step(x=-X[:32])
+    state = start()
+
+    def step(recipe, x):
+        return clustering.train_step(KEY, recipe, state, clustering.Batch(x, state.target[:32]))
+
+    turned, *_ = step(RECIPE.replace(augmentation=turn), x=X[:32])
+    plain, *_ = step(RECIPE, x=-X[:32])
     assert equal(turned.params, plain.params)
     assert equal(turned.centroids, plain.centroids)
-    end = fit(start(optimizer=SGD), augmentation=turn, max_steps=10).state
+    end = fit(start(), RECIPE.replace(augmentation=turn), max_steps=10).state
     _, p = q_and_p(end.params, end.centroids)
     np.testing.assert_allclose(end.target, p, rtol=1e-4, atol=1e-6)
-    assert not equal(end.params, fit(start(optimizer=SGD), max_steps=10).state.params)
+    assert not equal(end.params, fit(start(), max_steps=10).state.params)
 
 
 def test_an_augmentation_draws_anew_in_each_step():
@@ -274,12 +286,120 @@ def test_an_augmentation_draws_anew_in_each_step():
         return jnp.sum(inputs.network_input) + 0 * jnp.sum(inputs.z)
 
     noise = partial(corruption.gaussian_noise, standard_deviation=1.0, minimum=None, maximum=None)
-    end = fit(
-        start(optimizer=SGD), augmentation=noise, objective=inputs, update_interval=1, max_steps=3, batch_size=300
+    recipe = RECIPE.replace(augmentation=noise, objective=objective(inputs), batch_size=300)
+    first, again = (
+        [info.loss for info in fit(start(), recipe, update_interval=1, max_steps=3).history] for _ in range(2)
     )
-    values = [info.loss for info in end.history]
-    assert len(set(values)) == 3
-    again = fit(
-        start(optimizer=SGD), augmentation=noise, objective=inputs, update_interval=1, max_steps=3, batch_size=300
+    assert len(set(first)) == 3
+    assert first == again
+
+
+FULL = Recipe(MODEL, idec(0.1), Assignment(1.0), sgd(0.05, 0.9), Noise(0.1), batch_size=64)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        (FULL.replace(optimizer=sgd(0.01, 0.9)), {}),
+        (FULL.replace(optimizer=sgd(0.05, 0.5)), {}),
+        (FULL.replace(objective=idec(0.7)), {}),
+        (FULL.replace(assignment=Assignment(3.0)), {}),
+        (FULL.replace(augmentation=Noise(0.3)), {}),
+        (FULL.replace(resets=(SoftReset(1000, 1),)), {}),
+        (FULL, {"update_interval": 7, "max_steps": 9, "tolerance": 0.5}),
+    ],
+    ids=["learning rate", "momentum", "weight", "alpha", "augmentation", "resets", "interval"],
+)
+def test_another_number_compiles_no_interval(recipe, options):
+    state = partial(start, recipe=FULL)
+    plain = fit(state(), FULL).state
+    before = clustering._compiled_interval._cache_size()
+    other = fit(state(), recipe, **options).state
+    assert clustering._compiled_interval._cache_size() == before
+    assert recipe.resets or not equal(plain.centroids, other.centroids)
+
+
+def test_an_interval_needs_no_memory_that_grows_with_its_length():
+    state = jax.eval_shape(start)
+    lowered = clustering._compiled_interval.lower(KEY, RECIPE, state, X, jax.ShapeDtypeStruct((), jnp.int32))
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 500_000  # for every number of steps
+
+
+@pytest.mark.parametrize("derive", ["itself", "split", "fold_in"])
+def test_a_term_of_the_users_own_does_not_draw_what_the_augmentation_draws(derive):
+    def noise(key, x):
+        return jax.random.normal(key, x.shape)
+
+    def nearest(inputs):
+        """How near the term's own draws come to those of the augmentation."""
+        keys = {
+            "itself": lambda key: key[None],
+            "split": lambda key: jax.random.split(key, 5),
+            "fold_in": lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(5)),
+        }[derive](inputs.key)
+        own = jax.vmap(lambda key: jax.random.normal(key, inputs.x.shape))(keys)
+        return jnp.abs(own - inputs.network_input).mean(axis=(1, 2)).min()
+
+    recipe = RECIPE.replace(augmentation=noise, objective=objective(nearest))
+    _, value, _ = jax.jit(clustering.train_step)(
+        KEY, recipe, start(recipe=recipe), clustering.Batch(X[:64], jnp.ones((64, 4)) / 4)
     )
-    assert values == [info.loss for info in again.history]
+    assert float(value) > 0.5
+
+
+def test_no_key_of_a_run_serves_two_purposes(monkeypatch):
+    """Notes each key that a run makes, and each that it draws with, and the place in the code that did so."""
+    made, drawn, parents = {}, {}, {}
+
+    def watch(name, into):
+        original = getattr(jax.random, name)
+
+        def watched(key, *args, **options):
+            caller = sys._getframe(1).f_code
+            place = f"{Path(caller.co_filename).name}, {caller.co_name}"
+
+            def note(words, into):
+                for pair in np.reshape(words, (-1, 2)).tolist():
+                    into.setdefault(tuple(pair), set()).add(place)
+
+            result = original(key, *args, **options)
+            if "dec_jax" in caller.co_filename:
+                jax.debug.callback(partial(note, into=parents if into is made else drawn), jax.random.key_data(key))
+                if into is made:
+                    jax.debug.callback(partial(note, into=made), jax.random.key_data(result))
+            return result
+
+        monkeypatch.setattr(jax.random, name, watched)
+
+    for name in ("split", "fold_in"):
+        watch(name, made)
+    for name in ("bits", "normal", "uniform", "permutation", "gumbel", "randint"):
+        watch(name, drawn)
+
+    def draw(inputs):
+        return inputs.z.mean() + 0 * jnp.sum(inputs.p)
+
+    resets = (SoftReset(2, 2, n_restarts=2), ReseedEmpty())
+    recipe = Recipe(MODEL, objective(draw), augmentation=Noise(0.1), batch_size=4, resets=resets)
+    state = starts.from_centroids(recipe, PARAMS, jnp.zeros((3, 3)), X[:6])  # of which two are empty
+    clustering.fit(KEY, recipe, state, X[:6], update_interval=1, max_steps=6, tolerance=0.0)
+    jax.effects_barrier()
+    places = {place.split(",")[0] for place in set().union(*drawn.values())}
+    assert places >= {"permutation.py", "corruption.py", "kmeans.py", "resets.py"}
+    assert drawn.keys() & parents.keys() == set()
+    assert {words: where for words, where in made.items() if len(where) > 1} == {}
+    assert {words: where for words, where in drawn.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize(("loss", "keeps"), [("bce_logits", True), ("mse", False)])
+def test_the_reconstruction_survives_where_its_loss_is_that_of_pretraining(loss, keeps):
+    x = to_device(load_digits().data / 16)
+    model, entropy = Autoencoder((64, 32, 5), kernel_init="glorot"), losses.binary_cross_entropy_from_logits
+    stage = pretraining.fine_tuning_stage(model, n_steps=200, optimizer=adam(5e-3), loss=entropy)
+    params, _ = pretraining.pretrain(KEY, [stage], networks.init(KEY, model, 64), x)
+    before = float(entropy(networks.reconstruct(model, params, x), x))
+    recipe = Recipe(model, idec(0.1, loss), optimizer=sgd(0.01))
+    state = starts.from_kmeans(KEY, recipe, params, x, 10, n_restarts=2)
+    end = clustering.fit(KEY, recipe, state, x, update_interval=40, tolerance=0.0, max_steps=120).state
+    after = float(entropy(networks.reconstruct(model, end.params, x), x))
+    assert (after < 1.02 * before) == keeps

@@ -8,7 +8,8 @@ import optax
 import pytest
 from sklearn.datasets import load_digits
 
-from dec_jax import autoencoder, clustering, pretraining
+from dec_jax import clustering, networks, pretraining, starts
+from dec_jax.clustering import Recipe
 from dec_jax.convolutional import ConvolutionalAutoencoder
 
 KEY = jax.random.key(0)
@@ -18,7 +19,7 @@ MODEL = ConvolutionalAutoencoder((8, 8), channels=(8, 16), kernels=(5, 3), bottl
 
 
 def parameters(model):
-    return jax.jit(lambda key: autoencoder.init(key, model, model.dims[0]))(KEY)
+    return jax.jit(lambda key: networks.init(key, model, model.dims[0]))(KEY)
 
 
 PARAMS = parameters(MODEL)
@@ -27,8 +28,8 @@ PARAMS = parameters(MODEL)
 class TestConvolutional(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_vmap_over_samples_equals_a_batch(self):
-        single = self.variant(jax.vmap(lambda x: autoencoder.reconstruct(MODEL, PARAMS, x)))
-        np.testing.assert_allclose(single(X[:5]), autoencoder.reconstruct(MODEL, PARAMS, X[:5]), atol=1e-5)
+        single = self.variant(jax.vmap(lambda x: networks.reconstruct(MODEL, PARAMS, x)))
+        np.testing.assert_allclose(single(X[:5]), networks.reconstruct(MODEL, PARAMS, X[:5]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,9 @@ def test_reconstructions_have_the_size_of_the_input(shape, channels, kernels):
     x = jnp.zeros((2, 3, d))
 
     def both(key):
-        params = autoencoder.init(key, model, d)
-        z = autoencoder.encode(model, params, x)
-        return z, model.apply({"params": params}, z, method="decode"), autoencoder.reconstruct(model, params, x)
+        params = networks.init(key, model, d)
+        z = networks.encode(model, params, x)
+        return z, model.apply({"params": params}, z, method="decode"), networks.reconstruct(model, params, x)
 
     z, *reconstructions = jax.eval_shape(both, KEY)
     assert z.shape == (2, 3, 6)
@@ -61,7 +62,7 @@ def test_reconstructions_have_the_size_of_the_input(shape, channels, kernels):
 
 
 def test_parameters_mirror_each_other():
-    params = jax.eval_shape(lambda key: autoencoder.init(key, ConvolutionalAutoencoder((28, 28)), 784), KEY)
+    params = jax.eval_shape(lambda key: networks.init(key, ConvolutionalAutoencoder((28, 28)), 784), KEY)
     kernels = {name: value["kernel"].shape for name, value in params.items()}
     assert kernels == {
         "encoder_0": (5, 5, 1, 32),
@@ -100,16 +101,16 @@ def test_activations_of_embedding_and_reconstruction_are_separate():
         (8, 8), (3,), (3,), 4, "tanh", embedding_activation="relu", reconstruction_activation="sigmoid"
     )
     params = parameters(model)
-    assert (autoencoder.encode(model, params, X) >= 0).all()
-    x_hat = autoencoder.reconstruct(model, params, X)
+    assert (networks.encode(model, params, X) >= 0).all()
+    x_hat = networks.reconstruct(model, params, X)
     assert ((x_hat > 0) & (x_hat < 1)).all()
-    assert (autoencoder.encode(MODEL, PARAMS, X) < 0).any()
+    assert (networks.encode(MODEL, PARAMS, X) < 0).any()
 
 
 def test_encoder_params_suffice_to_encode():
-    encoder = autoencoder.encoder_params(PARAMS)
+    encoder = networks.encoder_params(MODEL, PARAMS, 64)
     assert set(encoder) == {"encoder_0", "encoder_1", "encoder_2"}
-    np.testing.assert_array_equal(autoencoder.encode(MODEL, encoder, X), autoencoder.encode(MODEL, PARAMS, X))
+    np.testing.assert_array_equal(networks.encode(MODEL, encoder, X), networks.encode(MODEL, PARAMS, X))
 
 
 def test_layer_wise_and_joint_pretraining_then_clustering():
@@ -118,17 +119,14 @@ def test_layer_wise_and_joint_pretraining_then_clustering():
         *pretraining.layer_wise_stages(MODEL, n_steps=30, optimizer=adam),
         pretraining.fine_tuning_stage(MODEL, n_steps=60, optimizer=adam),
     ]
-    state = pretraining.init(stages, PARAMS)
-    params, history = pretraining.pretrain(KEY, stages, state, X, batch_size=64, window=15)
+    params, history = pretraining.pretrain(KEY, stages, PARAMS, X, batch_size=64, window=15)
     for stage in stages:
-        losses = [info.loss for info in history if info.stage is stage]
+        losses = [info.loss for info in history if info.stage == stage.name]
         assert losses[-1] < losses[0]
 
-    sgd = clustering.paper_optimizer(0.01)
-    state = clustering.init(KEY, MODEL, params, X, 10, optimizer=sgd, n_restarts=3)
-    result = clustering.fit(
-        KEY, MODEL, state, X, optimizer=sgd, batch_size=64, update_interval=10, tolerance=0.0, max_steps=20
-    )
+    recipe = Recipe(MODEL, batch_size=64)
+    state = starts.from_kmeans(KEY, recipe, params, X, 10, n_restarts=3)
+    result = clustering.fit(KEY, recipe, state, X, update_interval=10, tolerance=0.0, max_steps=20)
     assert result.state.labels.shape == (300,)
     assert int(result.state.step) == 20
     assert all(np.isfinite(info.loss) for info in result.history)
@@ -154,4 +152,4 @@ def test_bad_input(arguments, error, message):
 
 def test_images_of_another_size():
     with pytest.raises(ValueError, match=r"image_shape \(8, 8\) needs samples of 64 features, got 63"):
-        autoencoder.init(KEY, MODEL, 63)
+        networks.init(KEY, MODEL, 63)

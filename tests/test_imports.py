@@ -1,16 +1,42 @@
+import ast
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+import dec_jax
 
 # Devices can be made only before JAX has started its own, as `jax.distributed` can only be joined before.
 IMPORT = """
-import benchmarks.peers, benchmarks.scaling, benchmarks.throughput, dec_jax, experiments.run, experiments.sweep
+import {modules}
 import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 3)
 assert len(jax.devices()) == 3
 """
+PROGRAMS = "benchmarks.peers, benchmarks.scaling, benchmarks.throughput, experiments.run, experiments.sweep"
+CORE = sorted(Path(dec_jax.__file__).parent.glob("*.py"))
 
 
-def test_imports_start_no_device():
-    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, timeout=100)
+@pytest.mark.parametrize("modules", ["dec_jax", PROGRAMS], ids=["library", "programs"])
+def test_imports_start_no_device(modules):
+    done = subprocess.run([sys.executable, "-c", IMPORT.format(modules=modules)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def imported(path):
+    """The modules that a file imports, each by its full name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
+def test_no_import_of_the_library_runs_upwards(path):
+    above = ("dec_jax.runner", "experiments", "benchmarks")
+    if path.stem == "estimator":  # the face of the runner, which it imports where it fits
+        above = above[1:]
+    assert [name for name in imported(path) if name.startswith(above)] == []

@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 
-from dec_jax import autoencoder, clustering, data, pretraining
+from dec_jax import data, networks, pretraining
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.kmeans import _kmeans, _lloyd, _reseed, kmeans
 from dec_jax.samples import to_device
@@ -37,10 +37,12 @@ def test_mnist_embedding_within_half_a_percent_of_scikit_learn(real_data, real_d
     mnist = data.load("mnist", data_dir=real_data_dir)
     x = to_device(data.apply_scaling(data.fit_scaling("pixels", mnist.x), mnist.x))
     model = Autoencoder((784, 128, 10), kernel_init="glorot")
-    stage = pretraining.fine_tuning_stage(model, n_steps=200, optimizer=pretraining.paper_optimizer(0.001))
-    params = autoencoder.init(jax.random.key(0), model, 784)
-    params, _ = pretraining.pretrain(jax.random.key(1), [stage], pretraining.init([stage], params), x)
-    z = clustering.embed(model, params, x)
+    stage = pretraining.fine_tuning_stage(
+        model, n_steps=200, optimizer=pretraining.paper_optimizer(learning_rate=0.001)
+    )
+    params = networks.init(jax.random.key(0), model, 784)
+    params, _ = pretraining.pretrain(jax.random.key(1), [stage], params, x)
+    z = networks.embed(model, params, x)
     assert z.shape == (70_000, 10)
     assert against_scikit_learn(z, 10) <= 1.005
 
@@ -119,6 +121,17 @@ def test_memory_is_bounded_by_the_chunk():
     used = lowered.compile().memory_analysis().temp_size_in_bytes
     all_distances = n * k * restarts * 4
     assert used < all_distances / 20
+
+
+def test_the_tolerance_is_relative_to_the_features_that_vary():
+    x, _ = make_blobs(2000, 4, centers=8, cluster_std=2.5, random_state=0)
+    padded = np.concatenate([x, np.full((2000, 60), 3.0)], axis=1)
+    for tolerance in (1e-1, 1e-3):
+        own, wide = (
+            kmeans(jax.random.key(0), jnp.float32(z), 8, n_restarts=4, tolerance=tolerance) for z in (x, padded)
+        )
+        np.testing.assert_array_equal(own.n_iterations, wide.n_iterations)
+        np.testing.assert_allclose(wide.centroids[:, :4], own.centroids, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 import itertools
 import math
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, confusion_matrix, normalized_mutual_info_score
 
-from dec_jax.metrics import accuracy, ari, generalisability, matched_confusion, nmi, scores
+from dec_jax import metrics
+from dec_jax.metrics import accuracy, ari, generalisability, labelled, matched_confusion, nmi, scores
 
 METRICS = [accuracy, nmi, ari, matched_confusion, scores]
 label_pairs = st.lists(st.tuples(st.integers(-2, 3), st.integers(-1, 2)), min_size=1, max_size=30).map(
@@ -114,6 +117,45 @@ def test_confusion_agrees_with_sklearn_where_matched_by_id(seed):
     np.testing.assert_array_equal(
         matched_confusion(labels_true, labels_pred).matrix, confusion_matrix(labels_true, labels_pred)
     )
+
+
+@given(label_pairs)
+def test_the_sparse_matching_reaches_the_total_of_the_dense_one(pair):
+    dense = matched_confusion(*pair)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "DENSE_CELLS", 0)
+        assert accuracy(*pair) == np.trace(dense.matrix) / dense.matrix.sum()
+        sparse = matched_confusion(*pair)
+    assert scipy.sparse.issparse(sparse.matrix)
+    n_matched = min(dense.matrix.shape)
+    assert sparse.classes[:n_matched].tolist() == sorted(sparse.classes[:n_matched])
+    matrix = sparse.matrix.toarray()
+    assert np.trace(matrix) == np.trace(dense.matrix)
+    assert (np.diff(matrix[:, n_matched:].sum(axis=0)) <= 0).all()
+    for (i, a), (j, b) in itertools.product(enumerate(sparse.classes), enumerate(sparse.clusters)):
+        assert matrix[i, j] == np.sum((pair[0] == a) & (pair[1] == b))
+
+
+def test_many_classes_and_clusters_need_no_dense_matrix():
+    n = 3000
+    labels_true, order = np.arange(n), np.random.default_rng(0).permutation(n)
+    tracemalloc.start()
+    found = matched_confusion(labels_true, order)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * n  # a byte per cell
+    np.testing.assert_array_equal(found.matrix.diagonal(), 1)
+    assert accuracy(labels_true, order) == 1
+
+
+def test_unlabelled_samples_are_left_out():
+    labels_true, labels_pred = [0, -1, 1, 1, -1, 0], [5, 5, 6, 6, 6, 5]
+    assert scores(labels_true, labels_pred, unlabelled=-1) == scores([0, 1, 1, 0], [5, 6, 6, 5])
+    assert scores(labels_true, labels_pred)["acc"] < 1  # -1 is a class like another, unless it is said
+    known, clusters = labelled(labels_true, labels_pred, -1)
+    assert (known.tolist(), clusters.tolist()) == ([0, 1, 1, 0], [5, 6, 6, 5])
+    with pytest.raises(ValueError, match="labels_true must hold at least one label"):
+        scores([-1, -1], [0, 1], unlabelled=-1)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "bool", "float32"])

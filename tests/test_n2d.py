@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
@@ -61,6 +62,22 @@ def test_of_many_mixtures_the_one_that_keeps_neighbors_together_counts(monkeypat
     found = iter([halves, y, np.zeros_like(y)])
     monkeypatch.setattr(n2d, "_mixture", lambda *_: next(found))
     np.testing.assert_array_equal(n2d.mixture(z, n2d.neighbors(z), 2, n_restarts=3), y)
+
+
+def test_no_more_mixtures_are_fitted_once_many_in_turn_are_not_better(monkeypatch):
+    z, y = rings()
+    halves, fitted = (z[:, 0] > 0).astype(int), []
+    monkeypatch.setattr(n2d, "PATIENCE", 3)
+    monkeypatch.setattr(n2d, "_mixture", lambda *_: fitted.append(1) or (y if len(fitted) == 3 else halves))
+    np.testing.assert_array_equal(n2d.mixture(z, n2d.neighbors(z), 2), y)
+    assert len(fitted) == 6
+
+
+def test_samples_can_be_sparse_and_compared_by_the_cosine():
+    rng, y = np.random.default_rng(0), np.repeat(np.arange(3), 40)
+    x = np.eye(3)[y].repeat(4, axis=1) * (rng.random((120, 12)) < 0.7) * rng.uniform(1, 5, (120, 1))
+    labels = n2d.n2d(scipy.sparse.csr_array(x), 3, metric="cosine")
+    assert adjusted_rand_score(y, labels) > 0.95
 
 
 def test_a_mixture_is_fitted_to_some_samples_and_parts_all(monkeypatch):

@@ -1,5 +1,3 @@
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +5,10 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from dec_jax import autoencoder, clustering, losses, objectives
-from dec_jax.autoencoder import Autoencoder, Identity
+from dec_jax import clustering, losses, networks, objectives, starts
+from dec_jax.autoencoder import Autoencoder
+from dec_jax.clustering import Recipe
+from dec_jax.networks import Identity
 from dec_jax.objectives import (
     StepInputs,
     as_objective,
@@ -21,6 +21,7 @@ from dec_jax.objectives import (
     reconstruction,
     size_balance,
 )
+from dec_jax.optimizers import sgd
 
 RNG = np.random.default_rng(0)
 P, Q = RNG.dirichlet(np.ones(4), 6), RNG.dirichlet(np.ones(4), 6)
@@ -82,8 +83,8 @@ def test_objectives_add_and_scale():
     value, terms = (2 * (kl() + 0.5 * reconstruction("mse")))(inputs())
     assert float(value) == pytest.approx(2 * KL + MSE, rel=1e-5)
     assert float(terms["reconstruction"]) == pytest.approx(MSE, rel=1e-5)
-    assert not kl().needs("reconstruction")
-    assert (kl() + reconstruction()).needs("reconstruction")
+    assert not kl().reads("reconstruction")
+    assert (kl() + reconstruction()).reads("reconstruction")
     plain, _ = (kl() + shrink)(inputs())
     assert float(plain) == pytest.approx(KL + np.mean(Z**2), rel=1e-5)
 
@@ -145,32 +146,65 @@ def test_dcn_pulls_the_embedding_alone():
 
 SAMPLES = jnp.asarray(RNG.normal(size=(90, 5)), jnp.float32)
 MODEL = Autoencoder((5, 3), kernel_init="glorot")
-PARAMS = autoencoder.init(jax.random.key(0), MODEL, 5)
-SGD = clustering.paper_optimizer(0.05, 0.9)
+PARAMS = networks.init(jax.random.key(0), MODEL, 5)
+CENTERS = SAMPLES[:4, :3]
+
+
+def recipe_of(made, optimizer=None):
+    return Recipe(MODEL, made, optimizer=optimizer or sgd(0.05), batch_size=40)
+
+
+def start(recipe):
+    return starts.from_centroids(recipe, PARAMS, CENTERS, SAMPLES)
+
+
+def step(recipe, state, x, p=None):
+    batch = clustering.Batch(x, state.target[: len(x)] if p is None else p)
+    return jax.jit(clustering.train_step)(KEY, recipe, state, batch)
+
+
+KEY = jax.random.key(1)
 
 
 def test_centroids_of_dcn_are_running_means_sample_by_sample():
-    step = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD, objective=dcn()))
-    state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=dcn())
+    recipe = recipe_of(dcn())
+    state = start(recipe)
     means, counts = np.asarray(state.centroids, np.float64), np.full(4, objectives.COUNT)
     for batch in (SAMPLES[:30], SAMPLES[30:40], SAMPLES[40:]):
-        z = np.asarray(autoencoder.encode(MODEL, state.params, batch), np.float64)
+        z = np.asarray(networks.encode(MODEL, state.params, batch), np.float64)
         labels = np.argmin(np.sum((z[:, None] - np.asarray(state.centroids)) ** 2, axis=2), axis=1)
         for sample, own in zip(z, labels, strict=True):
             counts[own] += 1
             means[own] += (sample - means[own]) / counts[own]
-        state, *_ = step(state, batch, state.target[: len(batch)])
+        state, *_ = step(recipe, state, batch)
         np.testing.assert_allclose(state.centroids, means, rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(state.memories[1], counts)
+        np.testing.assert_array_equal(state.term_states[1], counts)
 
 
-def test_inverse_temperature_of_dkm_grows_from_start_to_end():
-    made = dkm(start=0.2, growth=1.1, end=3.0)
+@pytest.mark.parametrize(
+    "optimizer", [optax.adamw(0.1, weight_decay=0.5), optax.sgd(0.1)], ids=["decay of weights", "none"]
+)
+def test_no_optimiser_moves_the_centroids_of_dcn(optimizer):
+    recipe = recipe_of(dcn(), optimizer)
+    state = start(recipe)
+    after, *_ = step(recipe, state, SAMPLES[:30])
+    z = np.asarray(networks.encode(MODEL, state.params, SAMPLES[:30]), np.float64)
+    members = np.eye(4)[np.argmin(np.sum((z[:, None] - np.asarray(CENTERS)) ** 2, axis=2), axis=1)]
+    expected = (100 * np.asarray(CENTERS) + members.T @ z) / (100 + members.sum(axis=0))[:, None]
+    np.testing.assert_allclose(after.centroids, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_dkm_takes_the_temperatures_of_fard_et_al():
+    values = [0.1]
+    for i in range(2, 41):  # the recursion as it is printed: a_{i+1} = 2^(1/ln(i)²) · a_i
+        values.append(values[-1] * 2 ** (1 / np.log(i) ** 2))
+    assert len(values) == 40
+    made = dkm(steps_per_value=3)
     distance = jax.jit(lambda step: made(inputs()._replace(step=step))[1]["distance"])
-    for step in (0, 1, 10, 28, 29, 1000):
-        expected = soft_distance(min(0.2 * 1.1**step, 3.0))
+    for step in (0, 1, 2, 3, 5, 6, 59, 60, 116, 117, 118, 1000, 10**7):
+        expected = soft_distance(values[min(step // 3, 39)])
         assert float(distance(jnp.int32(step))) == pytest.approx(expected, rel=1e-5)
-    assert float(distance(jnp.int32(10_000_000))) == float(distance(jnp.int32(1000)))
+    assert soft_distance(values[0]) > 1.5 * soft_distance(values[39])
 
 
 @pytest.mark.parametrize("step", [0, 10**7])
@@ -216,22 +250,22 @@ def test_idec_with_a_large_gamma_walks_where_dec_does():
 
 
 def run(made, n_steps, state=None):
-    """The state after, every tenth step a refresh."""
-    state = state or clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
-    options = {"optimizer": SGD, "objective": made, "batch_size": 40, "update_interval": 10, "tolerance": 0.0}
-    return clustering.fit(jax.random.key(1), MODEL, state, SAMPLES, max_steps=n_steps, **options).state
+    """The state after, every tenth step a new target."""
+    recipe = recipe_of(made)
+    options = {"update_interval": 10, "tolerance": 0.0, "max_steps": n_steps}
+    return clustering.fit(KEY, recipe, state or start(recipe), SAMPLES, **options).state
 
 
 def test_a_large_gamma_moves_encoder_and_centroids_as_dec_does():
     batch, p = SAMPLES[:40], jax.nn.softmax(SAMPLES[:40, :4])
 
-    @jax.jit
     def moves(made):
-        state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=optax.sgd(1.0), objective=made)
-        after, *_ = clustering.update(state, batch, p, model=MODEL, optimizer=optax.sgd(1.0), objective=made)
-        encoder, start = (autoencoder.encoder_params(each.params) for each in (after, state))
-        moved = jax.tree.map(jnp.subtract, (encoder, after.centroids), (start, state.centroids))
-        moved = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(moved)])
+        recipe = recipe_of(made, optax.sgd(1.0))
+        before = start(recipe)
+        after, *_ = step(recipe, before, batch, p)
+        moved = [before.centroids - after.centroids]
+        moved += jax.tree.leaves(jax.tree.map(jnp.subtract, before.params["encoder_0"], after.params["encoder_0"]))
+        moved = jnp.concatenate([leaf.ravel() for leaf in moved])
         return moved / jnp.linalg.norm(moved)
 
     plain = moves(dec())
@@ -251,63 +285,60 @@ def test_weights_under_vmap_equal_separate_runs():
     @jax.jit
     @jax.vmap
     def together(weight):
-        made = balanced(weight)
-        state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
-        options = {"optimizer": SGD, "objective": made, "batch_size": 40, "longest": 10}
-        return clustering.interval(jax.random.key(1), state, SAMPLES, 10, model=MODEL, **options)[0].centroids
+        recipe = recipe_of(balanced(weight))
+        state = clustering.init_state(recipe, PARAMS, CENTERS, SAMPLES)
+        return clustering.train_interval(KEY, recipe, state, SAMPLES, 10)[0].centroids
 
     for found, weight in zip(together(weights), weights.tolist(), strict=True):
         alone = run(balanced(weight), 10)
         np.testing.assert_allclose(found, alone.centroids, rtol=1e-4, atol=1e-6)
 
 
-def first_memory(centroids):
+def first_state(centroids):
     return {"mean": centroids.mean(axis=0), "n": jnp.int32(0)}
 
 
 def count(inputs):
-    memory = inputs.memory
-    mean = 0.9 * memory["mean"] + 0.1 * inputs.z.mean(axis=0)
-    return {"mean": mean, "n": memory["n"] + 1}, inputs.centroids + 0.01
+    before = inputs.state
+    mean = 0.9 * before["mean"] + 0.1 * inputs.z.mean(axis=0)
+    return {"mean": mean, "n": before["n"] + 1}, inputs.centroids + 0.01
 
 
 def stay(inputs, strength):
     """Keeps the batch's mean near the running one."""
-    return strength * jnp.sum(jnp.square(inputs.z.mean(axis=0) - inputs.memory["mean"]))
+    return strength * jnp.sum(jnp.square(inputs.z.mean(axis=0) - inputs.state["mean"]))
 
 
-def test_a_term_of_the_users_own_remembers_and_moves_centroids():
-    made = kl() + objective(stay, init=first_memory, update=count, strength=2.0)
-    state = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD, objective=made)
-    np.testing.assert_allclose(state.memories[1]["mean"], SAMPLES[:4, :3].mean(axis=0), rtol=1e-5)
-    means = np.asarray(state.memories[1]["mean"])
-    z = np.asarray(autoencoder.encode(MODEL, state.params, SAMPLES[:40]))
-    step = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD, objective=made))
-    after, _, terms = step(state, SAMPLES[:40], state.target[:40])
+def test_a_term_of_the_users_own_has_a_state_and_moves_the_centroids():
+    recipe = recipe_of(kl() + objective(stay, init=first_state, update=count, strength=2.0))
+    state = start(recipe)
+    means = np.asarray(CENTERS).mean(axis=0)
+    np.testing.assert_allclose(state.term_states[1]["mean"], means, rtol=1e-5)
+    z = np.asarray(networks.encode(MODEL, state.params, SAMPLES[:40]))
+    after, _, terms = step(recipe, state, SAMPLES[:40])
     assert float(terms["stay"]) == pytest.approx(2 * np.sum((z.mean(axis=0) - means) ** 2), rel=1e-4)
-    np.testing.assert_allclose(after.memories[1]["mean"], 0.9 * means + 0.1 * z.mean(axis=0), rtol=1e-4)
-    # The term has no gradient in the centroids, and its update comes after that of the optimiser.
-    alone = clustering.start(MODEL, PARAMS, SAMPLES[:4, :3], SAMPLES, optimizer=SGD)
-    by_kl, *_ = jax.jit(partial(clustering.update, model=MODEL, optimizer=SGD))(alone, SAMPLES[:40], alone.target[:40])
-    np.testing.assert_allclose(after.centroids, by_kl.centroids + 0.01, rtol=1e-5)
-    assert not np.allclose(by_kl.centroids, alone.centroids)
+    np.testing.assert_allclose(after.term_states[1]["mean"], 0.9 * means + 0.1 * z.mean(axis=0), rtol=1e-4)
+    # Its rule takes the place of the optimiser's, which would move the centroids down the gradient of KL.
+    np.testing.assert_allclose(after.centroids, CENTERS + 0.01, rtol=1e-5)
+    alone = recipe_of(kl())
+    assert not np.allclose(step(alone, start(alone), SAMPLES[:40])[0].centroids, CENTERS)
 
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: kl() + objective(stay, init=first_memory, update=count, strength=2.0), balanced],
+    [lambda: kl() + objective(stay, init=first_state, update=count, strength=2.0), balanced],
     ids=["of the user's own", "dcn"],
 )
-def test_memories_are_carried_through_a_run_that_stops_and_goes_on(make):
+def test_states_of_terms_are_carried_through_a_run_that_stops_and_goes_on(make):
     whole = run(make(), 40)
     first = jax.tree.map(np.array, run(make(), 20))
     resumed = run(make(), 40, jax.tree.map(jnp.asarray, first))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, whole, resumed)))
     if make is balanced:
-        counted = [np.sum(state.memories[1]) - 4 * objectives.COUNT for state in (first, whole)]
+        counted = [np.sum(state.term_states[1]) - 4 * objectives.COUNT for state in (first, whole)]
         assert counted == [20 * 40, 40 * 40]
     else:
-        assert [int(state.memories[1]["n"]) for state in (first, whole)] == [20, 40]
+        assert [int(state.term_states[1]["n"]) for state in (first, whole)] == [20, 40]
 
 
 def test_dec_moves_the_embedding_towards_likely_centroids():
@@ -336,7 +367,7 @@ def test_labels_are_the_largest_assignment():
     [
         (lambda: -1 * kl(), ValueError, "weight must be at least 0, got -1"),
         (lambda: kl() + kl(), ValueError, "different names, got kl, kl"),
-        (lambda: objective(shrink, needs=("decoder",)), ValueError, "unknown need 'decoder'"),
+        (lambda: objective(shrink, reads=("decoder",)), ValueError, "unknown reads 'decoder'"),
         (lambda: objective(shrink, exponent=2), TypeError, "must be a function .inputs, ..parameters."),
         (lambda: as_objective(lambda: 0), TypeError, "must be a function .inputs"),
         (lambda: reconstruction("mes"), ValueError, "unknown loss 'mes'; did you mean 'mse'"),
@@ -360,15 +391,13 @@ def test_a_term_may_be_called_loss():
     def loss(inputs):
         return jnp.mean(inputs.z**2) + 0 * jnp.sum(inputs.centroids)
 
-    made, x = kl() + 0.5 * objective(loss), jax.random.normal(jax.random.key(0), (60, 3))
-    state = clustering.start(Identity(), {}, x[:4], x, objective=made)
-    options = {"model": Identity(), "optimizer": clustering.paper_optimizer(), "objective": made}
-    _, value, terms = clustering.update(state, x, state.target, **options)
+    recipe = Recipe(Identity(), kl() + 0.5 * objective(loss))
+    x = jax.random.normal(jax.random.key(0), (60, 3))
+    state = starts.from_centroids(recipe, {}, x[:4], x)
+    _, value, terms = step(recipe, state, x)
     assert float(value) == pytest.approx(float(terms["kl"]) + 0.5 * float(jnp.mean(x**2)), rel=1e-5)
 
 
 def test_a_state_of_another_objective_is_refused():
-    x = jax.random.normal(jax.random.key(0), (60, 3))
-    state = clustering.start(Identity(), {}, x[:4], x)
     with pytest.raises(ValueError, match="objective must be the one that the state was made with"):
-        clustering.fit(jax.random.key(0), Identity(), state, x, objective=kl() + size_balance())
+        clustering.fit(KEY, recipe_of(kl() + size_balance()), start(recipe_of(kl())), SAMPLES)

@@ -1,49 +1,63 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from sklearn.datasets import make_blobs
 
-from dec_jax import autoencoder, clustering
+from dec_jax import clustering, networks, starts
 from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
+from dec_jax.clustering import Recipe
+from dec_jax.kmeans import kmeans
 from dec_jax.objectives import dcn, dec, idec
-from dec_jax.resets import ReseedEmpty, SoftResets
+from dec_jax.optimizers import adam, sgd
+from dec_jax.resets import ReseedEmpty, SoftReset
 from dec_jax.samples import to_device
 
 KEY = jax.random.key(0)
 BLOBS, _ = make_blobs(120, 6, centers=3, random_state=0)
 X = to_device(BLOBS / np.sqrt(np.mean(BLOBS**2)))
 MODEL = Autoencoder((6, 8, 5, 2), kernel_init="glorot")
-PARAMS = autoencoder.init(jax.random.key(1), MODEL, 6)
-SGD, ADAM = clustering.paper_optimizer(0.02), optax.adam(0.002)
-OBJECTIVES = {"dec": dec(), "idec": idec(0.1), "dcn": dcn(0.5)}
+PARAMS = networks.init(jax.random.key(1), MODEL, 6)
+SGD, ADAM = sgd(0.02), adam(0.002)
 KEEP = 0.3
 RESETS = {"every": 20, "count": 2, "keep": KEEP, "n_restarts": 2}
-PART = SoftResets(20, 2, 1.0, n_samples=3, n_restarts=1)
-ASSIGNMENT = Assignment()
+PART = SoftReset(20, 2, 1.0, n_samples=3, n_restarts=1)
+RECIPES = {
+    name: Recipe(MODEL, objective, optimizer=SGD, batch_size=40)
+    for name, objective in {"dec": dec(), "idec": idec(0.1), "dcn": dcn(0.5)}.items()
+}
+RECIPE = RECIPES["idec"]
 
 
-def start(objective="idec", optimizer=SGD):
-    centroids = clustering.embed(MODEL, PARAMS, X)[:3]
-    return clustering.start(MODEL, PARAMS, centroids, X, optimizer=optimizer, objective=OBJECTIVES[objective])
+def start(recipe=RECIPE):
+    return starts.from_centroids(recipe, PARAMS, networks.embed(MODEL, PARAMS, X)[:3], X)
 
 
-def fit(state, *renewals, objective="idec", **options):
-    defaults = {"update_interval": 10, "tolerance": 0.0, "max_steps": 60, "batch_size": 40, "optimizer": SGD}
-    options = defaults | options | {"objective": OBJECTIVES[objective], "renewals": renewals}
-    return clustering.fit(KEY, MODEL, state, X, **options)
+def fit(state, *resets, recipe=RECIPE, **options):
+    defaults = {"update_interval": 10, "tolerance": 0.0, "max_steps": 60}
+    return clustering.fit(KEY, recipe.replace(resets=resets), state, X, **(defaults | options))
 
 
-def renew(renewal, state, before=10, x=X, key=KEY, objective="idec", assignment=ASSIGNMENT):
-    return renewal(key, before, state, x, model=MODEL, objective=OBJECTIVES[objective], assignment=assignment)
+@partial(jax.jit, static_argnums=0)
+def compiled(reset, key, recipe, state, x):
+    return reset(key, recipe, state, x)
 
 
-def at(step, objective="idec"):
-    """A state after some updates, which counts `step` of them."""
-    return fit(start(objective), objective=objective, max_steps=10).state._replace(step=jnp.int32(step))
+def renew(reset, state, x=X, key=KEY, recipe=RECIPE):
+    return compiled(reset, key, recipe, state, x)
+
+
+def at(step, recipe=RECIPE):
+    """A state after some steps, which counts `step` of them."""
+    return fit(start(recipe), recipe=recipe, max_steps=10).state._replace(step=jnp.int32(step))
+
+
+def update_target(state, x=X, recipe=RECIPE):
+    return jax.jit(clustering.update_target)(recipe, state.params, state.centroids, x)
 
 
 @pytest.fixture(scope="module")
@@ -57,43 +71,46 @@ def equal(a, b):
 
 
 class Watch:
-    """A renewal that notes at which steps another one changes the state."""
+    """A reset that notes at which steps it is asked, and at which it is due."""
 
-    def __init__(self, renewal):
-        self.renewal, self.seen, self.changed = renewal, [], []
+    def __init__(self, reset, change=True):
+        self.reset, self.change, self.seen, self.due = reset, change, [], []
 
-    def __call__(self, key, before, state, x, **others):
-        after = self.renewal(key, before, state, x, **others)
-        self.seen.append(int(state.step))
-        self.changed += [] if after is state else self.seen[-1:]
-        return after
+    def is_due(self, before, step, info):
+        self.seen.append(step)
+        if self.reset.is_due(before, step, info):
+            self.due.append(step)
+            return True
+        return False
 
-    def is_over(self, step):
-        return self.renewal.is_over(step)
+    def may_stop(self, step):
+        return self.reset.may_stop(step)
+
+    def __call__(self, key, recipe, state, x):
+        return self.reset(key, recipe, state, x) if self.change else state
 
 
 @pytest.mark.parametrize(
     ("every", "count", "expected"),
     [(20, 2, [20, 40]), (25, 2, [30, 50]), (10, 3, [10, 20, 30]), (4, 2, [10]), (15, 1, [20]), (100, 1, [])],
 )
-def test_resets_happen_at_the_first_refresh_after_they_are_due(monkeypatch, every, count, expected):
-    monkeypatch.setattr("dec_jax.resets._soft_reset", lambda key, state, *_, **__: state._replace(step=state.step))
-    watch = Watch(SoftResets(every, count))
+def test_resets_happen_at_the_first_new_target_after_they_are_due(every, count, expected):
+    watch = Watch(SoftReset(every, count), change=False)
     fit(start(), watch)
-    assert watch.changed == expected
+    assert watch.due == expected
     assert watch.seen == [10, 20, 30, 40, 50]  # and not at the end of the run
 
 
 def test_tolerance_stops_nothing_before_the_last_reset():
-    resets = SoftResets(**RESETS)
+    resets = SoftReset(**RESETS)
     end = fit(start(), resets, tolerance=1.0, max_steps=200)
     assert (end.stop_reason, int(end.state.step)) == ("tolerance", 50)
     assert int(fit(start(), tolerance=1.0).state.step) == 10
-    assert [resets.is_over(step) for step in (0, 39, 40, 41)] == [False, False, True, True]
+    assert [resets.may_stop(step) for step in (0, 39, 40, 41)] == [False, False, True, True]
 
 
 def test_encoder_is_pulled_towards_a_fresh_one_and_the_rest_stays(trained):
-    after = renew(SoftResets(**RESETS), trained)
+    after = renew(SoftReset(**RESETS), trained)
     names = {f"{part}_{i}" for part in ("encoder", "decoder") for i in range(3)}
     assert set(after.params) == set(trained.params) == names
     for name in names - {"encoder_0", "encoder_1"}:
@@ -108,18 +125,18 @@ def test_encoder_is_pulled_towards_a_fresh_one_and_the_rest_stays(trained):
 
 
 def test_keep_1_leaves_parameters_as_they_are_and_kmeans_may_see_a_part_of_the_samples():
-    state = start(optimizer=ADAM)._replace(step=jnp.int32(20))
+    state = start(RECIPE.replace(optimizer=ADAM))._replace(step=jnp.int32(20))
     after = renew(PART, state)
     assert equal(after.params, state.params)
-    z = np.asarray(clustering.embed(MODEL, after.params, X))
+    z = np.asarray(networks.embed(MODEL, after.params, X))
     distances = np.abs(z[:, None] - np.asarray(after.centroids)).max(axis=2).min(axis=0)
     np.testing.assert_allclose(distances, 0, atol=1e-5)
 
 
 def test_every_reset_draws_another_network_from_the_run_and_its_step(trained):
-    resets = SoftResets(**RESETS)
+    resets = SoftReset(**RESETS)
     kernels = [
-        renew(resets, trained._replace(step=jnp.int32(step)), step - 10, key=key).params["encoder_0"]["kernel"]
+        renew(resets, trained._replace(step=jnp.int32(step)), key=key).params["encoder_0"]["kernel"]
         for step, key in ((20, KEY), (20, KEY), (40, KEY), (20, jax.random.key(9)))
     ]
     assert np.array_equal(kernels[0], kernels[1])
@@ -127,25 +144,25 @@ def test_every_reset_draws_another_network_from_the_run_and_its_step(trained):
     assert not np.allclose(kernels[0], kernels[3])
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_kmeans_target_and_memories_are_those_of_the_new_embedding(objective):
-    state = at(20, objective)
-    after = renew(SoftResets(**RESETS), state, objective=objective)
-    target, labels = clustering.refresh(MODEL, after.params, after.centroids, X, ASSIGNMENT)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_kmeans_target_and_term_states_are_those_of_the_new_embedding(recipe):
+    state = at(20, recipe)
+    after = renew(SoftReset(**RESETS), state, recipe=recipe)
+    target, labels = update_target(after, recipe=recipe)
     np.testing.assert_allclose(after.target, target, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(after.labels, labels)
-    z = np.asarray(clustering.embed(MODEL, after.params, X))
+    z = np.asarray(networks.embed(MODEL, after.params, X))
     nearest = np.argmin(np.sum((z[:, None] - np.asarray(after.centroids)) ** 2, axis=2), axis=1)
     for j in set(nearest.tolist()):
         np.testing.assert_allclose(after.centroids[j], z[nearest == j].mean(axis=0), atol=0.02)
-    assert equal(after.memories, OBJECTIVES[objective].init(after.centroids))
-    assert objective != "dcn" or not equal(after.memories, state.memories)
+    assert equal(after.term_states, recipe.objective.init(after.centroids))
+    assert recipe is not RECIPES["dcn"] or not equal(after.term_states, state.term_states)
     assert int(after.step) == 20
 
 
-@pytest.mark.parametrize(("optimizer", "resets"), [(SGD, SoftResets(**RESETS)), (ADAM, PART)], ids=["sgd", "adam"])
+@pytest.mark.parametrize(("optimizer", "resets"), [(SGD, SoftReset(**RESETS)), (ADAM, PART)], ids=["sgd", "adam"])
 def test_optimiser_forgets_the_centroids_alone(optimizer, resets):
-    state = start(optimizer=optimizer)
+    state = start(RECIPE.replace(optimizer=optimizer))
     state = state._replace(step=jnp.int32(20), opt_state=jax.tree.map(jnp.ones_like, state.opt_state))
     after = renew(resets, state)
     moments = [entry for entry in jax.tree.leaves(after.opt_state, is_leaf=is_moments) if is_moments(entry)]
@@ -153,33 +170,33 @@ def test_optimiser_forgets_the_centroids_alone(optimizer, resets):
     for moment in moments:
         assert not np.asarray(moment["centroids"]).any()
         assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(moment["params"]))
-    # Adam's count of steps, which encoder and centroids share, goes on.
+    # The counts of steps, which encoder and centroids share, go on.
     counts = [int(leaf) for leaf in jax.tree.leaves(after.opt_state) if jnp.ndim(leaf) == 0]
-    assert counts == ([1] if optimizer is ADAM else [])
+    assert counts == ([1, 1] if optimizer is ADAM else [1])
 
 
 def is_moments(entry):
     return isinstance(entry, dict) and set(entry) == {"params", "centroids"}
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_run_with_resets_that_stops_and_goes_on_equals_an_unbroken_one(objective):
-    resets, kept = SoftResets(**RESETS), []
-    options = {"objective": objective, "on_refresh": lambda state, _: kept.append(jax.tree.map(np.array, state))}
-    whole = fit(start(objective), resets, ReseedEmpty(), **options)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_run_with_resets_that_stops_and_goes_on_equals_an_unbroken_one(recipe):
+    resets, kept = (SoftReset(**RESETS), ReseedEmpty()), []
+    options = {"recipe": recipe, "on_interval": lambda state, _: kept.append(jax.tree.map(np.array, state))}
+    whole = fit(start(recipe), *resets, **options)
     chex.assert_tree_all_finite(whole.state)
     assert [int(state.step) for state in kept] == [10, 20, 30, 40, 50, 60]
     for i in (0, 1, 3):  # before a reset, and right after one
-        resumed = fit(jax.tree.map(jnp.asarray, kept[i]), resets, ReseedEmpty(), objective=objective)
+        resumed = fit(jax.tree.map(jnp.asarray, kept[i]), *resets, recipe=recipe)
         assert equal(whole.state, resumed.state)
         assert whole.history[i + 1 :] == resumed.history
-    assert not equal(whole.state.params, fit(start(objective), objective=objective).state.params)
+    assert not equal(whole.state.params, fit(start(recipe), recipe=recipe).state.params)
 
 
 def lost(state, *clusters, x=X):
     """The state with some clusters far from all samples."""
     centroids = state.centroids.at[jnp.array(clusters)].set(1e3 * (1 + jnp.arange(2.0)))
-    target, labels = clustering.refresh(MODEL, state.params, centroids, x, ASSIGNMENT)
+    target, labels = update_target(state._replace(centroids=centroids), x)
     return state._replace(centroids=centroids, target=target, labels=labels)
 
 
@@ -187,7 +204,7 @@ def lost(state, *clusters, x=X):
 def test_empty_clusters_get_the_embeddings_of_samples(trained, clusters):
     state = lost(trained, *clusters)
     after = renew(ReseedEmpty(), state)
-    z = np.asarray(clustering.embed(MODEL, state.params, X))
+    z = np.asarray(networks.embed(MODEL, state.params, X))
     chosen = {int(np.abs(z - np.asarray(after.centroids[j])).max(axis=1).argmin()) for j in clusters}
     assert len(chosen) == len(clusters)
     for j in range(3):
@@ -196,11 +213,11 @@ def test_empty_clusters_get_the_embeddings_of_samples(trained, clusters):
         else:
             np.testing.assert_array_equal(after.centroids[j], state.centroids[j])
     assert set(clusters) <= set(np.asarray(after.labels).tolist())
-    target, labels = clustering.refresh(MODEL, after.params, after.centroids, X, ASSIGNMENT)
+    target, labels = update_target(after)
     np.testing.assert_array_equal(after.labels, labels)
     np.testing.assert_allclose(after.target, target, rtol=1e-5, atol=1e-7)
     assert equal(after.params, state.params)
-    assert equal(after.memories, state.memories)
+    assert equal(after.term_states, state.term_states)
 
 
 def test_only_moments_of_reseeded_centroids_are_forgotten(trained):
@@ -215,7 +232,7 @@ def test_only_moments_of_reseeded_centroids_are_forgotten(trained):
 
 def test_far_samples_are_the_likely_ones(trained):
     state = lost(trained, 1)
-    z = np.asarray(clustering.embed(MODEL, state.params, X))
+    z = np.asarray(networks.embed(MODEL, state.params, X))
     squared = np.sum((z[:, None] - np.asarray(state.centroids)[[0, 2]]) ** 2, axis=2).min(axis=1)
     drawn = [
         np.abs(z - np.asarray(renew(ReseedEmpty(), state, key=jax.random.key(i)).centroids[1])).max(axis=1).argmin()
@@ -227,19 +244,21 @@ def test_far_samples_are_the_likely_ones(trained):
     assert expected - 4 * deviation > squared.mean()  # of draws that are all alike
 
 
-def test_nothing_is_done_where_no_cluster_is_empty(trained):
-    assert renew(ReseedEmpty(), trained) is trained
-    active = Assignment(active=jnp.array([True, False, True]))
-    target, labels = clustering.refresh(MODEL, trained.params, trained.centroids, X, active)
-    state = trained._replace(target=target, labels=labels)
-    assert renew(ReseedEmpty(), state, assignment=active) is state
-    assert ReseedEmpty().is_over(0)
+def test_reseeding_is_due_where_a_cluster_that_takes_part_is_empty():
+    interval, due = jax.jit(clustering.train_interval), ReseedEmpty().is_due
+    state = starts.from_kmeans(KEY, RECIPE, PARAMS, X, 3, n_restarts=2)
+    assert not due(0, 1, interval(KEY, RECIPE, state, X, 1)[1])
+    assert due(0, 1, interval(KEY, RECIPE, lost(state, 1), X, 1)[1])
+    two = RECIPE.replace(assignment=Assignment(active=jnp.array([True, False, True])))
+    assert not due(0, 1, interval(KEY, two, lost(state, 1), X, 1)[1])
+    assert due(0, 1, interval(KEY, two, lost(state, 0), X, 1)[1])
+    assert ReseedEmpty().may_stop(0)
 
 
 def test_a_run_goes_on_after_clusters_were_lost():
     watch = Watch(ReseedEmpty())
     end = fit(lost(start(), 0, 1), watch, tolerance=1.0)
-    assert watch.changed[0] == 10
+    assert watch.due[0] == 10
     assert int(end.state.step) > 10  # a cluster that has just been made is not settled
     assert np.bincount(end.state.labels, minlength=3).min() > 0
 
@@ -249,9 +268,9 @@ def test_duplicates_make_no_nan(trained):
     state = lost(trained, 0, 1, x=x)
     after = renew(ReseedEmpty(), state, x=x)
     chex.assert_tree_all_finite(after)
-    z = clustering.embed(MODEL, after.params, x)
+    z = networks.embed(MODEL, after.params, x)
     np.testing.assert_allclose(after.centroids[:2], z[:2], rtol=1e-6)
-    chex.assert_tree_all_finite(renew(SoftResets(**RESETS), state, x=x))
+    chex.assert_tree_all_finite(renew(SoftReset(**RESETS), state, x=x))
 
 
 @pytest.mark.parametrize(
@@ -271,9 +290,39 @@ def test_duplicates_make_no_nan(trained):
 )
 def test_bad_input(options, error, message):
     with pytest.raises(error, match=message):
-        SoftResets(**(RESETS | options))
+        SoftReset(**(RESETS | options))
 
 
 def test_more_clusters_than_samples_for_kmeans(trained):
     with pytest.raises(ValueError, match=r"n_clusters must be between 1 and 2 \(the number of samples\), got 3"):
-        renew(SoftResets(20, 2, n_samples=2), trained)
+        renew(SoftReset(20, 2, n_samples=2), trained)
+
+
+@pytest.mark.parametrize("active", [[True] * 3 + [False] * 4, [False, True, False, False, True, True, False]])
+def test_a_soft_reset_places_the_clusters_that_take_part_as_kmeans_with_so_many_does(active):
+    recipe = RECIPE.replace(assignment=Assignment(active=jnp.array(active)))
+    state = starts.from_centroids(recipe, PARAMS, networks.embed(MODEL, PARAMS, X)[:7], X)
+    after = renew(SoftReset(20, 1, keep=1.0, n_restarts=3), state, recipe=recipe)
+    best = kmeans(KEY, networks.embed(MODEL, PARAMS, X), 3, n_restarts=20)
+    found = after.centroids[jnp.array(active)]
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(best.centroids, axis=0), atol=1e-4)
+    idle = ~np.array(active)
+    np.testing.assert_array_equal(after.centroids[idle], state.centroids[idle])
+    assert set(np.asarray(after.labels).tolist()) == set(np.flatnonzero(active).tolist())
+
+
+def test_clusters_that_take_no_part_neither_draw_nor_keep_samples_away():
+    recipe = RECIPE.replace(assignment=Assignment(active=jnp.array([True, True, False])))
+    alone = RECIPE.replace(assignment=Assignment())
+    z = networks.embed(MODEL, PARAMS, X)
+    far = jnp.full((1, 2), 1e3)
+    # The third centroid lies among the samples, and would hold back the draws there if it counted.
+    three = starts.from_centroids(recipe, PARAMS, jnp.concatenate([z[:1], far, z.mean(axis=0)[None]]), X)
+    two = starts.from_centroids(alone, PARAMS, jnp.concatenate([z[:1], far]), X)
+    for seed in range(20):
+        key = jax.random.key(seed)
+        padded = renew(ReseedEmpty(), three, key=key, recipe=recipe)
+        own = renew(ReseedEmpty(), two, key=key, recipe=alone)
+        np.testing.assert_array_equal(padded.centroids[:2], own.centroids)
+        np.testing.assert_array_equal(padded.centroids[2], three.centroids[2])
+        np.testing.assert_array_equal(padded.labels, own.labels)

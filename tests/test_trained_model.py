@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax import autoencoder, losses, trained_model
+from dec_jax import losses, networks, trained_model
 from dec_jax.assignment import Assignment
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.data import apply_scaling, fit_scaling
@@ -15,9 +15,9 @@ X = np.random.default_rng(0).integers(0, 9, (50, 6)).astype(np.float64)
 
 def trained(scaling="rms", alpha=2.0):
     model = Autoencoder((6, 8, 2), kernel_init="he")
-    params = autoencoder.init(jax.random.key(0), model, 6)
+    params = networks.init(jax.random.key(0), model, 6)
     scaling = fit_scaling(scaling, X)
-    z = autoencoder.encode(model, params, jnp.asarray(apply_scaling(scaling, X)))
+    z = networks.encode(model, params, jnp.asarray(apply_scaling(scaling, X)))
     return TrainedModel(model, params, z[:4], scaling, Assignment(alpha))
 
 
@@ -27,7 +27,7 @@ TRAINED = trained()
 @pytest.mark.parametrize("scaling", ["rms", "unit", "standardize"])
 def test_samples_are_scaled_and_embedded(scaling):
     model = trained(scaling)
-    expected = autoencoder.encode(model.model, model.params, jnp.asarray(apply_scaling(model.scaling, X)))
+    expected = networks.encode(model.model, model.params, jnp.asarray(apply_scaling(model.scaling, X)))
     z = embed(model, X)
     assert (type(z), z.dtype, z.shape) == (np.ndarray, np.float32, (50, 2))
     np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
@@ -71,6 +71,15 @@ def test_sparse_samples_of_every_format(monkeypatch, rows, kind):
     monkeypatch.setattr(trained_model, "ROWS_AT_A_TIME", rows)
     sparse = scipy.sparse.csr_array(X).asformat(kind)
     np.testing.assert_allclose(embed(TRAINED, sparse), embed(TRAINED, X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [7, 2**26])
+@pytest.mark.parametrize("scaling", ["unit", "standardize", "robust"])
+def test_sparse_samples_get_the_labels_of_dense_ones_under_every_scaling(monkeypatch, scaling, values):
+    monkeypatch.setattr(trained_model, "VALUES_AT_A_TIME", values)
+    model, sparse = trained(scaling), scipy.sparse.csr_array(X)
+    np.testing.assert_array_equal(assign(model, sparse), assign(model, X))
+    np.testing.assert_allclose(embed(model, sparse), embed(model, X), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("x", [X.tolist(), X.astype(np.uint8), X.astype(np.float32), np.asfortranarray(X)])

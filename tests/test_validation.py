@@ -96,7 +96,28 @@ def test_real_numbers_of_any_dtype(dtype):
     assert check_samples(X.astype(dtype)).dtype == dtype
 
 
-@pytest.mark.parametrize("dtype", [object, str, bytes, complex])
+def test_number_objects_become_numbers():
+    objects = np.array([[1, 2.5], [True, np.float32(4)]], object)
+    np.testing.assert_array_equal(check_samples(objects), [[1, 2.5], [1, 4]])
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Int64", "bool", "boolean", "float32"])
+def test_frames_of_nullable_numbers(dtype):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [0, 1, 1], "b": [1, 0, 1]}).astype({"a": dtype, "b": "boolean"})
+    np.testing.assert_array_equal(check_samples(frame), [[0, 1], [1, 0], [1, 1]])
+    frame.loc[1, "b"] = None
+    with pytest.raises(ValueError, match="must be finite, got 1 NaN or infinite values, the first in row 1, column 1"):
+        check_samples(frame)
+
+
+@pytest.mark.parametrize("x", [[[1, None], [2, 3]], [[1, "a"], [2, 3]], [["1", "2"], ["3", "4"]]])
+def test_objects_that_are_no_numbers(x):
+    with pytest.raises(TypeError, match="data must hold real numbers, got dtype object"):
+        check_samples(np.array(x, object), "data")
+
+
+@pytest.mark.parametrize("dtype", [str, bytes, complex])
 def test_what_is_no_real_number(dtype):
     with pytest.raises(TypeError, match="data must hold real numbers, got dtype"):
         check_samples(X.astype(dtype), "data")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dec_jax.data.cache import Arrays, cached
+from dec_jax.data.extras import need
 from dec_jax.data.progress import in_batches
 
 BATCH = 1000  # pictures decoded between two updates of the progress bar
@@ -69,7 +70,7 @@ def load_pictures(
         OSError: downloading or preparing them failed.
         ValueError: the prepared files are damaged, or not in the array_record format.
     """
-    import tensorflow_datasets as tfds  # here, as it is slow to import
+    tfds = need("tensorflow_datasets", "datasets", f"the data set {name}")
 
     # TFDS looks at the variable only once, when it is imported.
     folder = os.path.expanduser(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")

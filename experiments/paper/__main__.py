@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from dec_jax import data
+from dec_jax.folder_lock import lock
+from dec_jax.runner.presets import N_CLUSTERS
+from dec_jax.runner.run import say
 from dec_jax.validation import check_choice, check_integer
 from experiments.paper import targets
 from experiments.paper.context import SCALES, Context, Unavailable
-from experiments.presets import N_CLUSTERS
-from experiments.run import say
 
 ALL = "all"
 SEEDS = {"full": 5, "fast": 5, "laptop": 3}
@@ -78,7 +79,8 @@ def main(words: Sequence[str] | None = None) -> int:
             check_choice("target", arguments.target, (*targets.TARGETS, ALL))
             context = read_context(arguments)
             names = list(targets.TARGETS) if arguments.target == ALL else [arguments.target]
-            return max([_make(name, context) for name in names])
+            with lock(context.out):
+                return max([_make(name, context) for name in names])
         except KeyboardInterrupt:
             print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
             return 130
@@ -88,6 +90,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _make(name: str, context: Context) -> int:
+    context.commits.clear()
     try:
         targets.load(name)(context)
     except (Unavailable, ImportError) as error:

@@ -32,7 +32,7 @@ def _column(context: Context, name: str) -> dict[str, Cell]:
         y, x = context.load(name).y, context.scaled(name)
     except Unavailable as error:
         return _empty(theirs, str(error))
-    k = context.settings(name).n_clusters
+    k = context.config(name).clustering.n_clusters
     column = {"k-means": scores.of_trials(context, name, "kmeans", theirs["k-means"])}
     for label, method in SWEPT.items():
         best, chosen = scores.of_sweep(context, method, lambda _: x, y, k, theirs[label])
@@ -40,7 +40,7 @@ def _column(context: Context, name: str) -> dict[str, Cell]:
     for label, method in PLAIN.items():
         column[label] = scores.of_baseline(context, method, lambda _: x, y, k)
     without = "DEC without back-propagation"
-    column[without] = scores.of_trials(context, name, "final", theirs[without], train_encoder=False)
+    column[without] = scores.of_trials(context, name, "final", theirs[without], {"clustering.train_encoder": False})
     column["DEC"] = scores.of_trials(context, name, "final", theirs["DEC"])
     return column
 

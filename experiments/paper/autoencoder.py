@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dec_jax import clustering
+from dec_jax import networks
 from experiments.paper import published, scores, table
 from experiments.paper.accuracy import CHOSEN, NAMES, SWEPT
 from experiments.paper.context import Context, Unavailable
@@ -34,10 +34,10 @@ def _column(context: Context, name: str) -> dict[str, Cell]:
 
     @cache
     def embedding(seed: int) -> Any:
-        model, params, x = context.pretrained(context.settings(name, seed))
-        return np.asarray(clustering.embed(model, params, x))
+        model, params, x = context.pretrained(context.config(name, seed))
+        return np.asarray(networks.embed(model, params, x))
 
-    k = context.settings(name).n_clusters
+    k = context.config(name).clustering.n_clusters
     column = {"AE + k-means": scores.of_trials(context, name, "autoencoder_kmeans", theirs["AE + k-means"])}
     for label, method in SWEPT.items():
         best, chosen = scores.of_sweep(context, method, embedding, y, k, theirs[f"AE + {label}"])

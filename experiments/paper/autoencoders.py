@@ -6,27 +6,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from dec_jax import autoencoder, corruption
+from dec_jax import corruption, networks
+from dec_jax.runner.config import Config
+from dec_jax.runner.pictures import _as_images, _cell, _draw_sheet, _tick, _tidy
 from dec_jax.samples import take_rows
 from experiments.paper import figure, table
 from experiments.paper.context import Context, Run
 from experiments.paper.table import Cell
-from experiments.pictures import _as_images, _cell, _draw_sheet, _tick, _tidy
-from experiments.settings import Settings
 
 NAMES = ("mnist", "fashion_mnist")
 N_IMAGES = 10
 NOISE = 0.2  # standard deviation, of pixels in [0, 1]
 JOINT = {
-    "layer_wise_steps": 0,
-    "weight_init": "glorot",
-    "optimizer": "adam",
-    "learning_rate": 0.001,
-    "learning_rate_schedule": "cosine",
+    "pretraining.layer_wise_steps": 0,
+    "network.weight_init": "glorot",
+    "pretraining.optimizer": "adam",
+    "pretraining.learning_rate": 0.001,
+    "pretraining.schedule": "cosine",
 }
-PIXELS = JOINT | {"scaling": "unit", "loss": "mse", "reconstruction_activation": "sigmoid"}
-BOTTLENECK = PIXELS | {"hidden": (), "bottleneck": 10, "embedding_activation": "relu"}
-DENOISING = PIXELS | {"noise": NOISE}
+PIXELS = JOINT | {"data.scaling": "unit", "pretraining.loss": "mse", "network.reconstruction_activation": "sigmoid"}
+BOTTLENECK = PIXELS | {"network.hidden": (), "network.bottleneck": 10, "network.embedding_activation": "relu"}
+DENOISING = PIXELS | {"pretraining.noise": NOISE}
 
 
 def run(context: Context) -> None:
@@ -44,18 +44,17 @@ def _make(context: Context, name: str) -> None:
 
 
 def _draw_bottleneck(context: Context, name: str) -> None:
-    x, x_hat = _images_and_outputs(context, context.settings(name, context.seeds[0], **BOTTLENECK))
+    x, x_hat = _images_and_outputs(context, context.config(name, context.seeds[0], BOTTLENECK))
     d = x.shape[1]
     caption = f"The {d}–10–{d} autoencoder on {name}, ReLU then sigmoid, seed {context.seeds[0]}."
     _draw(context, f"bottleneck-{Path(name).stem}", name, {"original": x, "reconstruction": x_hat}, caption)
 
 
 def _draw_denoising(context: Context, name: str) -> None:
-    settings = context.settings(name, context.seeds[0], **DENOISING)
-    model, params, x = context.pretrained(settings)
+    model, params, x = context.pretrained(context.config(name, context.seeds[0], DENOISING))
     clean = _first(x)
     noisy = corruption.gaussian_noise(jax.random.key(0), clean, standard_deviation=NOISE, minimum=0.0, maximum=1.0)
-    output = autoencoder.reconstruct(model, params, noisy)
+    output = networks.reconstruct(model, params, noisy)
     caption = (
         f"A denoising autoencoder on {name}: Gaussian noise of {NOISE}, clipped to [0, 1], seed {context.seeds[0]}."
     )
@@ -63,10 +62,10 @@ def _draw_denoising(context: Context, name: str) -> None:
     _draw(context, f"denoising-{Path(name).stem}", name, rows, caption)
 
 
-def _images_and_outputs(context: Context, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    model, params, x = context.pretrained(settings)
+def _images_and_outputs(context: Context, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    model, params, x = context.pretrained(config)
     rows = _first(x)
-    return np.asarray(rows), np.asarray(autoencoder.reconstruct(model, params, rows))
+    return np.asarray(rows), np.asarray(networks.reconstruct(model, params, rows))
 
 
 def _first(x: Any) -> jax.Array:
@@ -86,13 +85,14 @@ def _draw(context: Context, target: str, name: str, rows: dict[str, Any], captio
 
 def _compare_pretraining(context: Context, name: str) -> None:
     """As many steps in both: layer by layer half of them, in equal parts, before the whole is trained."""
-    joint = [context.settings(name, seed, **JOINT) for seed in context.seeds]
-    total, n_layers = joint[0].fine_tuning_steps, len(joint[0].hidden) + 1
-    halved = {"layer_wise_steps": total // (2 * n_layers), "fine_tuning_steps": total - total // 2}
-    layer_wise = [context.settings(name, seed, **(JOINT | halved)) for seed in context.seeds]
+    joint = [context.config(name, seed, JOINT) for seed in context.seeds]
+    total, n_layers = joint[0].pretraining.fine_tuning_steps, len(joint[0].network.hidden) + 1
+    steps = {"layer_wise": total // (2 * n_layers), "fine_tuning": total - total // 2}
+    halved = JOINT | {f"pretraining.{stage}_steps": n for stage, n in steps.items()}
+    layer_wise = [context.config(name, seed, halved) for seed in context.seeds]
     runs = {
-        "joint": [context.run(settings) for settings in joint],
-        "layer-wise, then joint": [context.run(settings) for settings in layer_wise],
+        "joint": [context.run(config) for config in joint],
+        "layer-wise, then joint": [context.run(config) for config in layer_wise],
     }
     rows = {label: (_errors(found), *_accuracies(found)) for label, found in runs.items()}
     columns = ("reconstruction loss", "AE + k-means", "DEC")
@@ -115,7 +115,7 @@ def _accuracies(runs: list[Run]) -> list[Cell]:
 def _losses(run: Run) -> list[tuple[int, float]]:
     """Steps and losses of the fine-tuning, its steps counted from the first step of pretraining."""
     settings = run.result["settings"]
-    before = settings["layer_wise_steps"] * (len(settings["hidden"]) + 1)
+    before = settings["pretraining.layer_wise_steps"] * (len(settings["network.hidden"]) + 1)
     rows = [row for row in run.history if row["phase"] == "fine-tuning"]
     return [(before + int(row["step"]), float(row["loss"])) for row in rows]
 
@@ -129,4 +129,4 @@ def _draw_curves(context: Context, stem: str, name: str, runs: dict[str, list[Ru
     ax.set(xlabel="steps of pretraining", ylabel="loss of the whole autoencoder", yscale="log")
     ax.legend(frameon=False)
     _tidy(ax)
-    figure.write(context, stem, picture, f"Layer-wise against joint pretraining on {name}, a line a seed.")
+    figure.write(context, stem, picture, f"Layer-wise against joint pretraining on {name}, a line per seed.")

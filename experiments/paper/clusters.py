@@ -1,27 +1,36 @@
 """Figure 6: how many clusters there are, by NMI, which needs classes, and by generalisability, which needs none.
 
-The trials are a sweep of `experiments.sweep`, with a tenth of the samples held out.
+The trials are trained side by side, with a tenth of the samples held out.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
-from dec_jax.data.atomic import atomic_write
-from experiments import sweep, trial
+from dec_jax import metrics
+from dec_jax.identity import git_commit, identity
+from dec_jax.runner.capacity import memory_limit
+from dec_jax.runner.criteria import criteria
+from dec_jax.runner.layout import make_layout
+from dec_jax.runner.pictures import GREY, _tidy
+from dec_jax.runner.programs import Sizes, sizes_of
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.split import Split, split
+from dec_jax.runner.suggestion import N_CLUSTERS as K
+from dec_jax.runner.suggestion import suggest_n_clusters
+from dec_jax.runner.trainer import train
+from dec_jax.runner.work import Outcome, Trial, Workshop, trial_id
+from dec_jax.slots import FAILED
+from dec_jax.storage import Store
 from experiments.paper import figure, published, table
-from experiments.paper.context import SCALES, Context, digest
+from experiments.paper.context import Context
 from experiments.paper.table import Cell
-from experiments.pictures import GREY, _tidy
-from experiments.sweeping import table as sweep_table
-from experiments.sweeping.suggestion import suggest_n_clusters
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 NAMES = ("mnist",)
 N_CLUSTERS = range(5, 15)
+HELD_OUT = 0.1
 CRITERIA = ("generalisability", "silhouette")
 
 
@@ -31,46 +40,65 @@ def run(context: Context) -> None:
 
 
 def _make(context: Context, name: str) -> None:
-    frame = _sweep(context, name)
+    frame = _trials(context, name)
     suggested = {criterion: suggest_n_clusters(frame, criterion).n_clusters for criterion in CRITERIA}
     _write_table(context, name, frame, suggested)
     _draw(context, name, frame, suggested["generalisability"])
 
 
-def _sweep(context: Context, name: str) -> "DataFrame":
-    """The table of the sweep, which goes on where it stopped, and is read back where it is finished."""
-    what = _words(context)
-    out = context.work / "sweeps" / digest([what, trial.fingerprint(context.load(name))])
-    if not (out / sweep_table.FILES[0]).exists():
-        sweep.run(sweep.parser().parse_args([*what, *_files(context, name, out)]))
-    return sweep_table.read(out)
+def _trials(context: Context, name: str) -> DataFrame:
+    """One row per trial, which goes on where it stopped; of a finished one the scores are made anew.
 
-
-def _files(context: Context, name: str, folder: Path) -> list[str]:
-    """The sweep's options that name files; the samples go there by one, because they may be a part of the data set."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for end, values in (("x", context.scaled(name)), ("y", context.load(name).y)):
-        with atomic_write(f"{folder}-{end}.npy") as file:
-            np.save(file, values.toarray() if hasattr(values, "toarray") else values)
-    samples = ("--data", f"{folder}-x.npy", "--labels", f"{folder}-y.npy")
-    return [*samples, "--out", str(folder), "--cache", str(context.work / "pretraining")]
-
-
-def _words(context: Context) -> list[str]:
-    """All its other options."""
-    changes = {"scaling": "none"} | context.changes
-    settings = [
-        f"{key}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for key, value in changes.items()
+    Raises:
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    samples = split(context.load(name), HELD_OUT, make_layout())
+    configs = [
+        context.config(name, seed, {"clustering.n_clusters": k}, samples.train)
+        for k in N_CLUSTERS
+        for seed in context.seeds
     ]
-    return [
-        *("--preset", SCALES[context.scale], "--n-clusters", f"{N_CLUSTERS.start}:{N_CLUSTERS.stop}"),
-        *("--seeds", ",".join(f"{seed}:{seed + 1}" for seed in context.seeds), "--set", *settings),
-    ]
+    sizes = sizes_of(configs)
+    trials = [Trial(i, trial_id(config, samples.fingerprint), config) for i, config in enumerate(configs)]
+    kept = Store(context.work / "numbers-of-clusters")
+    missing = [trial for trial in trials if kept.metadata(_name(trial, sizes)) is None]
+    if missing:
+        _train(context, samples, missing, sizes, kept)
+    return DataFrame([_row(context, name, trial, kept.get(_name(trial, sizes))) for trial in trials])
 
 
-def _write_table(context: Context, name: str, frame: "DataFrame", suggested: dict[str, int | None]) -> None:
+def _name(trial: Trial, sizes: Sizes) -> str:
+    """Of what is kept of a trial, whose last bits depend on what it was padded to, and on how many there were."""
+    together = [list(counts.values()) for counts in (sizes.pretrainings, sizes.clusterings)]
+    return identity(trial=trial.id, n_clusters=sizes.n_clusters, bottlenecks=sizes.bottlenecks, together=together)
+
+
+def _train(context: Context, samples: Split, trials: list[Trial], sizes: Sizes, kept: Store) -> None:
+    unfinished = Store(context.work / "unfinished" / samples.fingerprint)
+    with PhaseProgress() as progress:
+        shop = Workshop(samples, context.pretrainings, unfinished, memory_limit(None), progress)
+        for outcome in train(shop, trials, sizes):
+            if outcome.stop_reason == FAILED:
+                raise FloatingPointError(outcome.error)
+            found = _criteria(outcome, samples.held_out) | {"git_commit": git_commit()}
+            kept.put(_name(outcome.trial, sizes), outcome.labels["final"], found)
+
+
+def _criteria(outcome: Outcome, held_out: np.ndarray) -> dict[str, float]:
+    found = criteria(outcome.z, outcome.log_q, outcome.labels["final"], held_out, seed=outcome.trial.config.seed)
+    return {name: found[name] for name in CRITERIA}
+
+
+def _row(context: Context, name: str, trial: Trial, kept: tuple[np.ndarray, dict[str, Any]]) -> dict[str, Any]:
+    labels, found = kept
+    context.commits.add(str(found.pop("git_commit")))
+    one = {K: trial.config.clustering.n_clusters, "seed": trial.config.seed}
+    return one | found | metrics.scores(context.load(name).y, labels)
+
+
+def _write_table(context: Context, name: str, frame: DataFrame, suggested: dict[str, int | None]) -> None:
     rows = {}
-    for k, group in frame.groupby("n_clusters"):
+    for k, group in frame.groupby(K):
         nmi, acc = (Cell(tuple(100 * group.sort_values("seed")[score])) for score in ("nmi", "acc"))
         spread = [table.plus_minus(group[score].tolist(), digits=3) for score in CRITERIA]
         rows[f"k = {k}"] = (nmi, acc, *spread)
@@ -83,12 +111,12 @@ def _write_table(context: Context, name: str, frame: "DataFrame", suggested: dic
     )
 
 
-def _draw(context: Context, name: str, frame: "DataFrame", suggested: int | None) -> None:
+def _draw(context: Context, name: str, frame: DataFrame, suggested: int | None) -> None:
     picture = figure.new(8, 3.2)
     for ax, score, title in zip(
         picture.subplots(1, 2), ("nmi", "generalisability"), ("NMI", "generalisability G"), strict=True
     ):
-        groups = frame.groupby("n_clusters")[score]
+        groups = frame.groupby(K)[score]
         ax.errorbar(groups.mean().index, groups.mean(), groups.std().fillna(0), marker="o", markersize=3, capsize=2)
         if suggested is not None:
             ax.axvline(suggested, color=GREY, linestyle="--", linewidth=1)

@@ -1,11 +1,11 @@
-"""What the targets share: data, settings, finished trials, and results that are kept as soon as they are known."""
+"""What the targets share: data, configurations, finished trials, and results kept as soon as they are known."""
 
 import csv
-import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -13,23 +13,26 @@ import numpy as np
 import scipy.sparse
 from rich.console import Console
 
-from dec_jax import data
-from dec_jax.autoencoder import Autoencoder, Params
+from dec_jax import data, metrics
 from dec_jax.data import Dataset
-from dec_jax.data.atomic import atomic_write
-from dec_jax.samples import Samples, to_device
+from dec_jax.identity import fingerprint, git_commit, identity, versions
+from dec_jax.networks import Params
+from dec_jax.runner import build, report, runs
+from dec_jax.runner.config import Config
+from dec_jax.runner.presets import N_CLUSTERS, config_of
+from dec_jax.runner.profiler import Profiler
+from dec_jax.runner.programs import Compiled
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.runs import Desk
+from dec_jax.runner.work import trial_id
+from dec_jax.samples import Samples
+from dec_jax.storage import Store
 from dec_jax.validation import check_choice
-from experiments import plan, report, trial
-from experiments.journal import Journal
-from experiments.presets import N_CLUSTERS, PRESETS
-from experiments.progress import PhaseProgress
-from experiments.settings import Settings
-from experiments.sweeping.pretraining_cache import PretrainingCache, key_of
-from experiments.trial import Trial
 
+SCORES = ("acc", "nmi", "ari")
 SCALES = {"full": "paper", "fast": "fast", "laptop": "fast"}  # and the preset that each one begins with
 LAPTOP_SAMPLES = 5000
-LAPTOP = {"fine_tuning_steps": 1500, "max_steps": 1500}  # what it changes from its preset
+LAPTOP = {"pretraining.fine_tuning_steps": 1500, "clustering.max_steps": 1500}  # what it changes from its preset
 # λ of the authors' released configuration; other data have the project's own rule.
 RELEASED_INTERVALS = {"mnist": 160, "stl10-hog": 40, "reuters": 20, "reuters10k": 20}
 
@@ -44,11 +47,11 @@ class Run:
 
     Attributes:
         folder: where it lies.
-        result: the content of `result.json`.
+        result: the content of `result.json`, with the scores that the labels of today give.
         q: (n, k) soft assignment.
         z: (n, m) embedding.
         labels: (n,) int32 clusters, the largest q.
-        history: the rows of `history.csv`, all values as text.
+        history: the rows of `history.csv` without scores, all values as text.
     """
 
     folder: Path
@@ -72,6 +75,7 @@ class Context:
         labels: file of classes for scoring, for the data that are a file of the user's own.
         n_clusters: k for these data.
         console: where tables are shown.
+        commits: of the code that has computed what was used since they were last cleared.
     """
 
     out: Path
@@ -82,7 +86,9 @@ class Context:
     labels: str | None = None
     n_clusters: int | None = None
     console: Console = field(default_factory=lambda: Console(markup=False, highlight=False))
+    commits: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _loaded: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _compiled: dict[Any, Compiled] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, SCALES)
@@ -93,11 +99,6 @@ class Context:
     def work(self) -> Path:
         """Where finished work is kept."""
         return self.out / "work"
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """What the scale changes from its preset, for all data sets alike."""
-        return LAPTOP if self.scale == "laptop" else {}
 
     def load(self, name: str, *, whole: bool = False) -> Dataset:
         """A data set with classes; at laptop scale a random part of it, unless the whole is asked for.
@@ -149,122 +150,126 @@ class Context:
     def scaled(self, name: str) -> np.ndarray | scipy.sparse.csr_array:
         """The samples as networks and baselines see them, (n, d) float32."""
         x = self.load(name).x
-        return data.apply_scaling(data.fit_scaling(self.settings(name).scaling, x), x)
+        return data.apply_scaling(data.fit_scaling(self.config(name).data.scaling, x), x)
 
-    def settings(self, name: str, seed: int = 0, dataset: Dataset | None = None, **changes: Any) -> Settings:
-        """The settings of the scale for a data set, with everything filled in that depends on the data.
+    def config(
+        self,
+        name: str,
+        seed: int = 0,
+        changes: Mapping[str, Any] = MappingProxyType({}),
+        dataset: Dataset | None = None,
+    ) -> Config:
+        """The configuration of the scale for a data set, with everything filled in that depends on the data.
 
         Args:
             name: of the data set.
             seed: of the trial.
+            changes: settings that are not the scale's, by full name.
             dataset: what is clustered; None for what `load` returns.
-            **changes: settings that are not the scale's.
 
         Raises:
-            ValueError: a change does not fit, or nobody has said how many clusters the user's own file has.
+            TypeError, ValueError: a change does not fit, or nobody has said how many clusters a file has.
         """
-        values = PRESETS[SCALES[self.scale]] | self.changes
+        values = {"data.name": name, "data.labels": self._labels(name), "seed": seed}
+        values["clustering.n_clusters"] = N_CLUSTERS.get(name, self.n_clusters)
+        if self.scale == "laptop":
+            values |= LAPTOP
         if self.scale == "full":
-            interval = RELEASED_INTERVALS.get(name)
-            values |= {"update_interval": interval, "unlabelled": name in data.UNLABELLED_NAMES}
-        values |= {"n_clusters": N_CLUSTERS.get(name, self.n_clusters)} | changes
-        named = {"data": name, "labels": self._labels(name), "preset": SCALES[self.scale], "seed": seed}
-        return plan.resolve(Settings(**named, **values), self.load(name) if dataset is None else dataset)
+            values["clustering.update_interval"] = RELEASED_INTERVALS.get(name)
+            values["data.unlabelled"] = name in data.UNLABELLED_NAMES
+        config = config_of(SCALES[self.scale]).with_values(values | changes)
+        return build.resolve(config, self.load(name) if dataset is None else dataset)
 
-    def run(self, settings: Settings, dataset: Dataset | None = None) -> Run:
-        """The finished trial of these settings; trained where that has not been done, going on where it stopped.
+    def run(self, config: Config, dataset: Dataset | None = None) -> Run:
+        """The finished trial of a configuration; trained where that has not been done, going on where it stopped.
 
         Args:
-            settings: from `settings`.
-            dataset: what is clustered; None for the data set that the settings name.
+            config: from `config`.
+            dataset: what is clustered; None for the data set that the configuration names.
         """
-        dataset = self.load(settings.data) if dataset is None else dataset
-        settings = plan.resolve(settings, dataset)
-        identity = vars(settings) | {"samples": trial.fingerprint(dataset)}
-        folder = self.folder_of(settings, dataset)
+        dataset = self.load(config.data.name) if dataset is None else dataset
+        samples = fingerprint(dataset.x)
+        folder = self._folder(config, samples)
         if not (folder / report.RESULT_FILE).exists():
-            journal = Journal(folder / "unfinished", identity)
-            shared = self._shared_kmeans(settings, identity["samples"])
-            if (known := shared.load("kmeans")) is not None:
-                journal.save("kmeans", *known)
             with PhaseProgress() as progress:
-                finished = trial.run(self._trial(settings, dataset, journal, progress))
-            if known is None:
-                shared.save("kmeans", *journal.load("kmeans"))
+                finished = runs.run(config, dataset, self._desk(config, dataset, samples, progress))
             report.write(folder, finished, report.summarize(finished), draw=False)
-            journal.remove()
-        return _read_run(folder)
+            runs.forget(folder)
+        run = _read_run(folder, dataset)
+        self.commits.add(str(run.result["git_commit"]))
+        return run
 
-    def pretrained(self, settings: Settings, dataset: Dataset | None = None) -> tuple[Autoencoder, Params, Samples]:
-        """The network that a trial of these settings begins its clustering with, its parameters, and the samples.
+    def pretrained(self, config: Config, dataset: Dataset | None = None) -> tuple[Any, Params, Samples]:
+        """The network that a trial of a configuration begins its clustering with, its parameters, and the samples.
 
         The samples are scaled and lie on the device, (n, d) float32.
         """
-        dataset = self.load(settings.data) if dataset is None else dataset
-        settings = plan.resolve(settings, dataset)
-        model = plan.network(settings, dataset.x.shape[1])
-        key = key_of(settings, trial.fingerprint(dataset))
-        journal = Journal(self.work / "unfinished" / key, {"pretraining": key})
+        dataset = self.load(config.data.name) if dataset is None else dataset
         with PhaseProgress() as progress:
-            begun = self._trial(settings, dataset, journal, progress)
-            x = to_device(begun.samples)
-            params = trial.pretrain(begun, model, trial.keys_of(settings.seed), x)
-        journal.remove()
-        return model, params, x
+            return runs.pretrain(config, dataset, self._desk(config, dataset, fingerprint(dataset.x), progress))
 
-    def folder_of(self, settings: Settings, dataset: Dataset) -> Path:
-        """Where the trial of these settings, which `settings` returned for the data set, is kept."""
-        identity = vars(settings) | {"samples": trial.fingerprint(dataset)}
-        return self.work / "trials" / digest(identity)
+    @property
+    def pretrainings(self) -> Store:
+        """Pretrained networks, which all trials share."""
+        return Store(self.work / "pretraining")
 
-    def _shared_kmeans(self, settings: Settings, samples: str) -> Journal:
-        """Where k-means on the input is kept: trials that differ in their networks alone have it in common."""
-        names = ("seed", "scaling", "n_clusters", "kmeans_restarts")
-        identity = {name: getattr(settings, name) for name in names} | {"samples": samples}
-        return Journal(self.work / "kmeans" / digest(identity), identity)
+    def _folder(self, config: Config, samples: str) -> Path:
+        return self.work / "trials" / trial_id(config, samples)
 
-    def _trial(self, settings: Settings, dataset: Dataset, journal: Journal, progress: PhaseProgress) -> Trial:
-        scaling = data.fit_scaling(settings.scaling, dataset.x)
-        samples = data.apply_scaling(scaling, dataset.x)
-        cache = PretrainingCache(self.work / "pretraining")
-        unlabelled = trial.load_unlabelled(settings, scaling, self.data_dir)
-        return Trial(settings, dataset, scaling, samples, journal, progress, cache=cache, unlabelled=unlabelled)
+    def _desk(self, config: Config, dataset: Dataset, samples: str, progress: PhaseProgress) -> Desk:
+        # Trials that differ in their networks alone have k-means on the input in common.
+        names = ("seed", "data.scaling", "clustering.n_clusters", "start.kmeans_restarts")
+        parts = {name: config.flat()[name] for name in names}
+        kmeans = identity(**parts, samples=samples, versions=versions())
+        return Desk(
+            self._folder(config, samples),
+            progress,
+            Profiler(),
+            cache=self.pretrainings,
+            inputs=Store(self.work / "kmeans" / kmeans),
+            data_dir=self.data_dir,
+            compiled=self._compiled.setdefault((samples, dataset.image_shape), Compiled()),
+        )
 
-    def remember(self, key: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` returns, as JSON has it: computed once, and read from a file after that.
+    def remember(
+        self, compute: Callable[[], tuple[np.ndarray, dict[str, Any]]], **parts: Any
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """What `compute` returns: computed once, and read from a file after that.
 
         Args:
-            key: names everything that the value depends on.
-            compute: called where the value is not known yet.
+            compute: called where it is not known yet; returns assignments (n,) int and whatever else belongs to them,
+                as JSON has it. Scores do not: they depend on labels, which are not a part of the name.
+            **parts: everything that it depends on, but for the versions of the packages; see `identity`.
         """
-        path = self.work / "cells" / f"{digest(key)}.json"
-        if path.exists():
-            return json.loads(path.read_text())["value"]
-        value = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, "w") as file:
-            json.dump({"key": key, "value": value}, file)
-        return value
+        store, name = Store(self.work / "cells"), identity(**parts, versions=versions())
+        found = store.get(name)
+        if found is None:
+            labels, more = compute()
+            store.put(name, labels, {"value": more, "parts": parts, "git_commit": git_commit()})
+            found = store.get(name)
+        labels, noted = found
+        self.commits.add(str(noted["git_commit"]))
+        return labels, noted["value"]
 
     def provenance(self) -> str:
-        """One line: what the scale means, which seeds, which code, which machine."""
+        """One line: what the scale means, which seeds, which code has computed the figures, which machine."""
         scale = f"Scale {self.scale}: all samples, preset {SCALES[self.scale]}"
         if self.scale == "laptop":
             changes = ", ".join(f"{name}={value}" for name, value in LAPTOP.items())
             scale = f"Scale laptop: at most {LAPTOP_SAMPLES:,} samples drawn at random, preset fast with {changes}"
         seeds = ", ".join(map(str, self.seeds))
         device = jax.devices()[0].device_kind
-        return f"{scale}; seeds {seeds}; commit {report.git_commit()}; {device}, jax {jax.__version__}"
+        commits = ", ".join(sorted(self.commits)) or git_commit()
+        return f"{scale}; seeds {seeds}; commit {commits}; {device}, jax {jax.__version__}"
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of what JSON can hold, by which work is found again."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path, dataset: Dataset) -> Run:
     with np.load(folder / "assignments.npz") as file:
         arrays = dict(file)
     with open(folder / "history.csv", newline="") as file:
-        history = list(csv.DictReader(file))
-    return Run(folder, json.loads((folder / report.RESULT_FILE).read_text()), history=history, **arrays)
+        history = [{name: row[name] for name in row if name not in SCORES} for row in csv.DictReader(file)]
+    result = json.loads((folder / report.RESULT_FILE).read_text())
+    q, z, final = (arrays.pop(name) for name in ("q", "z", "labels"))
+    for method, labels in {"final": final, **arrays}.items():
+        result[method.removeprefix(report.LABELS_OF)] |= metrics.scores(dataset.y, labels)
+    return Run(folder, result, q, z, final, history)

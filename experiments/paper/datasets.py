@@ -38,6 +38,6 @@ def _beside(size: published.Size | None, ours: list[str]) -> list[str]:
 
 
 def _mean_square(dataset: Dataset) -> float:
-    x = apply_scaling(fit_scaling(default_rule(dataset), dataset.x), dataset.x)
+    x = apply_scaling(fit_scaling(default_rule(dataset).rule, dataset.x), dataset.x)
     values = x.data if scipy.sparse.issparse(x) else x
     return float(np.sum(np.square(values), dtype=np.float64) / np.prod(x.shape))

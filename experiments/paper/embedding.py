@@ -7,16 +7,19 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from dec_jax import clustering, metrics
+from dec_jax import clustering, metrics, networks, starts
 from dec_jax.clustering import ClusteringInfo, ClusteringState
-from dec_jax.data.atomic import atomic_write
+from dec_jax.identity import fingerprint, git_commit
+from dec_jax.runner import build
+from dec_jax.runner.config import Config
+from dec_jax.runner.pictures import _colours, _tidy
+from dec_jax.runner.programs import keys_of
+from dec_jax.runner.work import trial_id
 from dec_jax.samples import take_rows
-from experiments import plan, trial
+from dec_jax.storage import Store
 from experiments.paper import figure, table
 from experiments.paper.context import Context
 from experiments.paper.table import Cell
-from experiments.pictures import _colours, _tidy
-from experiments.settings import Settings
 
 NAMES = ("mnist",)
 N_MOMENTS = 6
@@ -29,15 +32,15 @@ class Moments(NamedTuple):
 
     Attributes:
         steps: (t,) updates done.
-        acc: (t,) of all samples, in [0, 1].
-        z: (t, n, m) embedding of those that are drawn.
-        classes: (n,) of these, for their colour.
+        labels: (t, n) clusters of all samples.
+        shown: (s,) samples that are drawn.
+        z: (t, s, m) their embedding.
     """
 
     steps: np.ndarray
-    acc: np.ndarray
+    labels: np.ndarray
+    shown: np.ndarray
     z: np.ndarray
-    classes: np.ndarray
 
 
 def run(context: Context) -> None:
@@ -47,19 +50,22 @@ def run(context: Context) -> None:
 
 def _make(context: Context, name: str) -> None:
     stem = f"embedding-{Path(name).stem}"
-    moments = _kept_moments(context, context.settings(name, context.seeds[0]))
-    plane = layouts(moments.z)
+    y = context.load(name).y
+    moments = _kept_moments(context, context.config(name, context.seeds[0]))
+    percent = [100 * metrics.accuracy(y, labels) for labels in moments.labels]
+    colours = _colours(np.unique(y, return_inverse=True)[1][moments.shown])
     picture = figure.new(9, 6.2)
-    for ax, z, step, acc in zip(picture.subplots(2, 3).ravel(), plane, moments.steps, moments.acc, strict=False):
-        ax.scatter(*z.T, s=3, color=_colours(moments.classes), linewidths=0)
+    axes = picture.subplots(2, 3).ravel()
+    for ax, z, step, acc in zip(axes, layouts(moments.z), moments.steps, percent, strict=False):
+        ax.scatter(*z.T, s=3, color=colours, linewidths=0)
         ax.set(xticks=[], yticks=[])
-        _tidy(ax, f"step {step:,}: ACC {100 * acc:.1f} %")
+        _tidy(ax, f"step {step:,}: ACC {acc:.1f} %")
     caption = (
-        f"Figure 4 of the paper on {name}: t-SNE of {len(moments.classes):,} samples' embeddings, from the same "
+        f"Figure 4 of the paper on {name}: t-SNE of {len(moments.shown):,} samples' embeddings, from the same "
         f"start each time; colours are classes. Seed {context.seeds[0]} alone."
     )
     figure.write(context, stem, picture, caption)
-    rows = {f"{step:,}": (Cell((100 * acc,)),) for step, acc in zip(moments.steps, moments.acc, strict=True)}
+    rows = {f"{step:,}": (Cell((acc,)),) for step, acc in zip(moments.steps, percent, strict=True)}
     caption = f"ACC in per cent of all samples as the embedding moves, seed {context.seeds[0]} alone."
     table.write(context, f"{stem}-values", table.Table(f"Clustering {name}, by step", ("ACC",), rows, caption))
 
@@ -72,39 +78,37 @@ def layouts(z: np.ndarray) -> np.ndarray:
     return np.stack([TSNE(init=start, perplexity=perplexity, random_state=0).fit_transform(each) for each in z])
 
 
-def _kept_moments(context: Context, settings: Settings) -> Moments:
+def _kept_moments(context: Context, config: Config) -> Moments:
     """The moments, from their file where they have been there before."""
-    path = context.folder_of(settings, context.load(settings.data)) / "moments.npz"
-    if not path.exists():
-        moments = _train(context, settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            np.savez_compressed(file, **moments._asdict())
-    with np.load(path) as file:
-        return Moments(**file)
+    store = Store(context.work / "moments")
+    name = trial_id(config, fingerprint(context.load(config.data.name).x))
+    found = store.get(name)
+    if found is None:
+        store.put(name, _train(context, config)._asdict(), {"git_commit": git_commit()})
+        found = store.get(name)
+    arrays, noted = found
+    context.commits.add(str(noted["git_commit"]))
+    return Moments(**arrays)
 
 
-def _train(context: Context, settings: Settings) -> Moments:
-    """The clustering phase of a trial of these settings, watched at its refreshes of P."""
-    y = context.load(settings.data).y
-    model, params, x = context.pretrained(settings)
-    keys = trial.keys_of(settings.seed)
-    n = x.shape[0]
+def _train(context: Context, config: Config) -> Moments:
+    """The clustering phase of a trial of this configuration, watched at its refreshes of P."""
+    model, params, x = context.pretrained(config)
+    keys, n, one = keys_of(config.seed), x.shape[0], config.clustering
     shown = np.sort(np.random.default_rng(0).choice(n, min(n, MAX_SAMPLES), replace=False))
     rows = take_rows(x, shown)
-    seen: list[tuple[int, float, np.ndarray]] = []
+    seen: list[tuple[int, np.ndarray, np.ndarray]] = []
 
     def see(state: ClusteringState, _: ClusteringInfo | None = None) -> None:
-        accuracy = metrics.accuracy(y, np.asarray(state.labels))
-        seen.append((int(state.step), accuracy, np.asarray(clustering.embed(model, state.params, rows))))
+        z = networks.embed(model, state.params, rows)
+        seen.append((int(state.step), np.array(state.labels), np.array(z)))
 
-    how = {"optimizer": plan.clustering_optimizer(settings), "assignment": plan.assignment(settings)}
-    restarts = settings.kmeans_restarts
-    state = clustering.init(keys.kmeans, model, params, x, settings.n_clusters, n_restarts=restarts, **how)
+    recipe = build.recipe(config, model, context.load(config.data.name).image_shape, n)
+    n_restarts = config.start.kmeans_restarts
+    state = starts.from_kmeans(keys.kmeans, recipe, params, x, one.n_clusters, n_restarts=n_restarts)
     see(state)
-    names = ("batch_size", "update_interval", "tolerance", "max_steps")
-    how |= {name: getattr(settings, name) for name in names}
-    clustering.fit(keys.clustering, model, state, x, on_refresh=see, **how)
+    how = {"update_interval": one.update_interval, "tolerance": one.tolerance, "max_steps": one.max_steps}
+    clustering.fit(keys.clustering, recipe, state, x, on_interval=see, **how)
     chosen = np.linspace(0, len(seen) - 1, min(N_MOMENTS, len(seen))).round().astype(int)
-    steps, accuracies, z = zip(*(seen[i] for i in chosen), strict=True)
-    return Moments(np.array(steps), np.array(accuracies), np.stack(z), np.unique(y, return_inverse=True)[1][shown])
+    steps, labels, z = zip(*(seen[i] for i in chosen), strict=True)
+    return Moments(np.array(steps), np.stack(labels), shown, np.stack(z))

@@ -4,8 +4,8 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from dec_jax.data.atomic import atomic_write
+from dec_jax.runner.pictures import DPI, _figure
 from experiments.paper.context import Context
-from experiments.pictures import DPI, _figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

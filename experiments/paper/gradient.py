@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dec_jax import clustering
+from dec_jax import networks, starts
 from dec_jax.data import Dataset
 from dec_jax.losses import kl_divergence, log_soft_assignment
-from experiments import plan, trial
+from dec_jax.runner import build
+from dec_jax.runner.pictures import GREY, _as_images, _dense_rows, _tidy
+from dec_jax.runner.programs import keys_of
 from experiments.paper import figure
 from experiments.paper.context import Context
-from experiments.pictures import GREY, _as_images, _dense_rows, _tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,22 +29,15 @@ def run(context: Context) -> None:
 
 
 def _make(context: Context, name: str) -> None:
-    settings = context.settings(name, context.seeds[0])
-    model, params, x = context.pretrained(settings)
-    key = trial.keys_of(settings.seed).kmeans
-    state = clustering.init(
-        key,
-        model,
-        params,
-        x,
-        settings.n_clusters,
-        n_restarts=settings.kmeans_restarts,
-        assignment=plan.assignment(settings),
-    )
-    z = clustering.embed(model, state.params, x)
+    config = context.config(name, context.seeds[0])
+    model, params, x = context.pretrained(config)
+    recipe = build.recipe(config, model, context.load(name).image_shape, x.shape[0])
+    k, n_restarts = config.clustering.n_clusters, config.start.kmeans_restarts
+    state = starts.from_kmeans(keys_of(config.seed).kmeans, recipe, params, x, k, n_restarts=n_restarts)
+    z = networks.embed(model, state.params, x)
     cluster = int(np.bincount(state.labels).argmax())
-    q = np.asarray(jnp.exp(log_soft_assignment(z, state.centroids, settings.alpha)))[:, cluster]
-    pull = magnitudes(z, state.centroids, state.target, settings.alpha)
+    q = np.asarray(jnp.exp(recipe.assignment.log_q(z, state.centroids)))[:, cluster]
+    pull = magnitudes(z, state.centroids, state.target, config.clustering.alpha)
     _draw(context, name, q, pull, np.asarray(state.labels) == cluster)
 
 

@@ -11,31 +11,31 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import make_blobs
 
 from dec_jax.data import Dataset
+from dec_jax.runner.pictures import _tidy
 from experiments.paper import figure, table
 from experiments.paper.context import Context
 from experiments.paper.table import Cell
-from experiments.pictures import _tidy
 
 DIMENSIONS = (10, 30, 100, 300, 1000, 3000)
 N_SAMPLES = {"laptop": 2000, "fast": 10_000, "full": 10_000}
 N_CLUSTERS = N_RELEVANT = 10
 SPREAD = 2.5  # of the centres' coordinates, from −2.5 to 2.5; clusters and irrelevant features have deviation 1
 CHANGES = {
-    "hidden": (128, 128),
-    "layer_wise_steps": 0,
-    "fine_tuning_steps": 1000,
-    "max_steps": 500,
-    "weight_init": "glorot",
-    "optimizer": "adam",
-    "learning_rate": 0.001,
-    "learning_rate_schedule": "cosine",
+    "network.hidden": (128, 128),
+    "pretraining.layer_wise_steps": 0,
+    "pretraining.fine_tuning_steps": 1000,
+    "clustering.max_steps": 500,
+    "network.weight_init": "glorot",
+    "pretraining.optimizer": "adam",
+    "pretraining.learning_rate": 0.001,
+    "pretraining.schedule": "cosine",
 }
 N_QUERIES = 200
 LABELS = ("k-means", "AE + k-means", "DEC")
 
 
 class Row(NamedTuple):
-    """What is seen at one number of features, a value a seed.
+    """What is seen at one number of features, a value per seed.
 
     Attributes:
         acc: per cent, by method.
@@ -102,9 +102,8 @@ def _row(context: Context, d: int) -> Row:
     seconds, contrasts = [], []
     for seed in context.seeds:
         dataset = made_data(N_SAMPLES[context.scale], d, seed)
-        result = context.run(
-            context.settings(dataset.name, seed, dataset, n_clusters=N_CLUSTERS, **CHANGES), dataset
-        ).result
+        changes = CHANGES | {"clustering.n_clusters": N_CLUSTERS}
+        result = context.run(context.config(dataset.name, seed, changes, dataset), dataset).result
         for label, phase in zip(LABELS, ("kmeans", "autoencoder_kmeans", "final"), strict=True):
             acc[label].append(100 * result[phase]["acc"])
         seconds.append(result["seconds"]["kmeans"])

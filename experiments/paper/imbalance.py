@@ -40,7 +40,7 @@ def _make(context: Context, name: str) -> None:
 
 def _run(context: Context, name: str, rate: float, seed: int) -> dict[str, Any]:
     dataset = thin_out(context.load(name), rate, seed)
-    return context.run(context.settings(name, seed, dataset), dataset).result
+    return context.run(context.config(name, seed, dataset=dataset), dataset).result
 
 
 def thin_out(dataset: Dataset, rate: float, seed: int) -> Dataset:

@@ -4,11 +4,11 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dec_jax.runner.pictures import _tidy
 from experiments.paper import figure, scores, table
 from experiments.paper.accuracy import SWEPT
 from experiments.paper.context import Context, Unavailable
 from experiments.paper.table import Cell
-from experiments.pictures import _tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def run(context: Context) -> None:
 
 def _dec(context: Context, name: str) -> dict[str, Curve]:
     rows = [
-        [context.run(context.settings(name, seed, update_interval=value)) for seed in context.seeds]
+        [context.run(context.config(name, seed, {"clustering.update_interval": value})) for seed in context.seeds]
         for value in INTERVALS
     ]
     acc, nmi = ([[100 * run.result["final"][score] for run in runs] for runs in rows] for score in ("acc", "nmi"))
@@ -50,7 +50,7 @@ def _dec(context: Context, name: str) -> dict[str, Curve]:
 
 
 def _baselines(context: Context, name: str) -> dict[str, Curve]:
-    y, x, k = context.load(name).y, context.scaled(name), context.settings(name).n_clusters
+    y, x, k = context.load(name).y, context.scaled(name), context.config(name).clustering.n_clusters
     curves = {}
     for label, method in SWEPT.items():
         try:

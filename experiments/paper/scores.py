@@ -1,24 +1,28 @@
-"""Accuracy over the seeds, a cell of a table each; what has been computed once is not computed again."""
+"""Accuracy over the seeds, one cell of a table each; what has been computed once is not computed again."""
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from dec_jax import metrics
-from experiments import baselines
+from dec_jax.identity import fingerprint
+from dec_jax.runner.capacity import memory_limit
+from dec_jax.runner.progress import PhaseProgress
+from experiments import baselines, spectral
 from experiments.paper.context import Context, Unavailable
 from experiments.paper.table import Cell
-from experiments.progress import PhaseProgress
-from experiments.sweeping.capacity import memory_limit
 
+NONE: Mapping[str, Any] = MappingProxyType({})
 Representation = Callable[[int], Any]  # (n, d) samples by the seed of the network that they come from, if from any
 
 
-def of_trials(context: Context, name: str, phase: str, published: float | None = None, **changes: Any) -> Cell:
+def of_trials(
+    context: Context, name: str, phase: str, published: float | None = None, changes: Mapping[str, Any] = NONE
+) -> Cell:
     """ACC of a phase of the trials: "kmeans", "autoencoder_kmeans" or "final".
 
     Args:
@@ -26,33 +30,31 @@ def of_trials(context: Context, name: str, phase: str, published: float | None =
         name: of the data set.
         phase: a key of the result.
         published: to stand beside it.
-        **changes: of the settings.
+        changes: settings that are not the scale's, by full name.
     """
-    runs = [context.run(context.settings(name, seed, **changes)) for seed in context.seeds]
+    runs = [context.run(context.config(name, seed, changes)) for seed in context.seeds]
     return Cell(tuple(100 * run.result[phase]["acc"] for run in runs), published)
 
 
 def of_baseline(
     context: Context, method: str, x: Representation, y: np.ndarray, n_clusters: int, published: float | None = None
 ) -> Cell:
-    """ACC of one of `baselines.METHODS` that have no parameter to sweep."""
+    """ACC of a method of `baselines` or `spectral` that has no parameter to sweep."""
 
-    def score(seed: int) -> float:
+    def assign(seed: int) -> tuple[np.ndarray, dict[str, Any]]:
         samples = x(seed)
         _check_memory(method, samples, n_clusters)
         if method == "gaussian_mixture" and scipy.sparse.issparse(samples):
             samples = samples.toarray()
-        labels = getattr(baselines, method)(samples, n_clusters, seed=seed)
+        return getattr(_module_of(method), method)(samples, n_clusters, seed=seed), {}
+
+    def accuracy(seed: int) -> float:
+        parts = {"method": method, "samples": fingerprint(x(seed)), "n_clusters": n_clusters, "seed": seed}
+        labels, _ = context.remember(partial(assign, seed), **parts)
         return metrics.accuracy(y, labels)
 
     try:
-        return Cell(
-            tuple(
-                100 * _kept(context, method, _fingerprint(x(seed)), n_clusters, seed, partial(score, seed))
-                for seed in context.seeds
-            ),
-            published,
-        )
+        return Cell(tuple(100 * accuracy(seed) for seed in context.seeds), published)
     except Unavailable as error:
         return Cell((), published, str(error))
 
@@ -84,22 +86,23 @@ def nine_values(
         Unavailable: the memory is too small.
     """
     samples = x(seed)
-    fingerprint = _fingerprint(samples)
+    parts = {"method": method, "samples": fingerprint(samples), "n_clusters": n_clusters, "seed": seed}
 
     @cache
     def solver() -> Callable[[float], tuple[np.ndarray, float]]:
         _check_memory(method, samples, n_clusters)
-        return baselines.solver(method, samples, n_clusters, seed=seed)
+        return spectral.solver(method, samples, n_clusters, seed=seed)
 
-    def score(value: float) -> dict[str, float]:
+    def assign(value: float) -> tuple[np.ndarray, dict[str, Any]]:
         labels, modularity = solver()(value)
-        return metrics.scores(y, labels) | {"modularity": modularity}
+        return labels, {"modularity": modularity}
 
-    values, found = baselines.values_of(method), []
+    values, found = spectral.values_of(method), []
     with PhaseProgress() as progress:
         progress.start(f"{method}, seed {seed}", len(values))
         for value in values:
-            row = _kept(context, f"{method} {value:g}", fingerprint, n_clusters, seed, partial(score, value))
+            labels, modularity = context.remember(partial(assign, value), value=value, **parts)
+            row = metrics.scores(y, labels) | modularity
             found.append(row)
             progress.advance(len(found), value=value, **row)
         progress.finish()
@@ -107,20 +110,12 @@ def nine_values(
     return columns | {"values": list(values), "chosen": int(np.argmax(columns["modularity"]))}
 
 
-def _kept(context: Context, method: str, fingerprint: str, n_clusters: int, seed: int, score: Callable[[], Any]) -> Any:
-    return context.remember(f"{method} of {fingerprint}, k {n_clusters}, seed {seed}", score)
-
-
-def _fingerprint(x: Any) -> str:
-    parts = (x.data, x.indices, x.indptr) if scipy.sparse.issparse(x) else (x,)
-    digest = hashlib.sha256(f"{x.shape} {x.dtype}".encode())
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
+def _module_of(method: str) -> ModuleType:
+    return spectral if method in spectral.METHODS else baselines
 
 
 def _check_memory(method: str, x: Any, n_clusters: int) -> None:
-    needed = baselines.memory_needed(method, *x.shape, n_clusters=n_clusters)
+    needed = _module_of(method).memory_needed(method, *x.shape, n_clusters=n_clusters)
     limit = memory_limit(None)
     if needed > limit:
         raise Unavailable(

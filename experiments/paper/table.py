@@ -18,7 +18,7 @@ class Cell:
     """A figure of ours over the seeds, and the published one.
 
     Attributes:
-        values: per cent, one a seed; none where it could not be had.
+        values: per cent, one per seed; none where it could not be had.
         published: per cent; None where nobody has published one.
         note: why there is none.
     """
@@ -78,7 +78,7 @@ def _notes(table: Table) -> list[str]:
 
 
 def _long(table: Table, seeds: Sequence[int]) -> list[list[str | float]]:
-    """A line a cell."""
+    """One line per cell."""
     head = ["row", "column", "mean", "std", "published", "text", *(f"seed {seed}" for seed in seeds)]
     lines: list[list[str | float]] = [head]
     for row, cells in table.rows.items():

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from dec_jax.runner.pictures import draw_top_samples
 from experiments.paper import figure
 from experiments.paper.context import Context
-from experiments.pictures import draw_top_samples
 
 NAMES = ("mnist",)
 
@@ -16,7 +16,7 @@ def run(context: Context) -> None:
 
 def _make(context: Context, name: str) -> None:
     dataset = context.load(name)
-    found = context.run(context.settings(name, context.seeds[0]))
+    found = context.run(context.config(name, context.seeds[0]))
     picture = draw_top_samples(dataset.x, found.q, image_shape=dataset.image_shape)
     accuracy = 100 * found.result["final"]["acc"]
     caption = f"Figure 5 of the paper on {name}: seed {context.seeds[0]} alone, ACC {accuracy:.1f} %."

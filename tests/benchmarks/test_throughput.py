@@ -8,6 +8,7 @@ from benchmarks import memory, throughput, workload
 TINY = ("--dims", "12,8,2", "--batch", "16", "--samples", "64", "--steps", "2", "--repeats", "1")
 
 
+@pytest.mark.slow
 def test_table_and_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(throughput, "PROFILED_STEPS", 2)  # compiled already
     out = tmp_path / "throughput.json"

@@ -1,9 +1,13 @@
 import errno
 import os
+import time
+import uuid
 
 import pytest
 
-from dec_jax.data.atomic import atomic_write
+from dec_jax import file_lock
+from dec_jax.data import atomic
+from dec_jax.data.atomic import atomic_write, remove_orphans
 
 
 @pytest.fixture
@@ -77,3 +81,56 @@ def test_folder_that_does_not_exist(tmp_path):
 def test_other_modes_are_refused(path, mode):
     with pytest.raises(ValueError, match="mode must be 'wb' or 'w'"), atomic_write(path, mode):
         pass
+
+
+# What killed writers have left
+
+
+def test_only_files_of_ended_writers_are_removed_where_others_may_write(tmp_path):
+    (tmp_path / f".{uuid.uuid4().hex}.tmp").write_bytes(b"half")
+    (tmp_path / f".entry.{uuid.uuid4().hex}.old").mkdir()
+    (tmp_path / "mine.tmp").touch()
+    with atomic_write(tmp_path / "result.bin") as file:
+        file.write(b"new")
+        remove_orphans(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 3
+    assert (tmp_path / "result.bin").read_bytes() == b"new"
+    remove_orphans(tmp_path, alone=True)
+    assert sorted(os.listdir(tmp_path)) == ["mine.tmp", "result.bin"]
+
+
+def test_where_there_are_no_locks_an_orphan_is_as_old_as_a_day(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_lock, "fcntl", None)
+    young, old = (tmp_path / f".{uuid.uuid4().hex}.tmp" for _ in range(2))
+    for path in (young, old):
+        path.touch()
+    yesterday = time.time() - 90_000
+    os.utime(old, (yesterday, yesterday))
+    remove_orphans(tmp_path)
+    assert list(tmp_path.iterdir()) == [young]
+
+
+def test_a_file_that_is_taken_for_an_orphan_before_it_is_locked_is_made_again(path, monkeypatch):
+    n_taken = []
+
+    def late(file, **_):
+        if not n_taken:
+            n_taken.append(1)
+            remove_orphans(path.parent)
+        return file_lock.try_lock(file)
+
+    monkeypatch.setattr(atomic, "try_lock", late)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_orphans_of_a_folder_that_is_not_there(tmp_path):
+    remove_orphans(tmp_path / "nowhere")
+
+
+def test_a_file_is_written_where_there_are_no_locks(path, monkeypatch):
+    monkeypatch.setattr(file_lock, "fcntl", None)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"

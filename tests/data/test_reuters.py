@@ -69,7 +69,7 @@ def test_documents_of_one_root_category_and_their_most_frequent_terms(tmp_path, 
 def test_default_scaling_is_the_recipes_and_samples_stay_sparse(tmp_path):
     write_rcv1(tmp_path)
     dataset = load("reuters", data_dir=tmp_path)
-    scaled = apply_scaling(fit_scaling(default_rule(dataset), dataset.x), dataset.x)
+    scaled = apply_scaling(fit_scaling(default_rule(dataset).rule, dataset.x), dataset.x)
     assert isinstance(scaled, scipy.sparse.csr_array)
     assert scaled.dtype == np.float32
     norms = np.sqrt(scaled.multiply(scaled).sum(axis=1))
@@ -83,7 +83,7 @@ def test_document_without_any_of_the_terms_is_a_row_of_zeros(tmp_path, monkeypat
     _, y = write_rcv1(tmp_path)
     monkeypatch.setattr(reuters, "N_TERMS", 20)
     dataset = load("reuters", data_dir=tmp_path)
-    scaled = apply_scaling(fit_scaling(default_rule(dataset), dataset.x), dataset.x)
+    scaled = apply_scaling(fit_scaling(default_rule(dataset).rule, dataset.x), dataset.x)
     assert scaled.shape == (len(expected_rows(y)[0]), 20)
     empty = np.diff(scaled.indptr) == 0
     assert 0 < empty.sum() < len(empty)
@@ -134,7 +134,7 @@ def test_subset_is_drawn_once_and_for_all(tmp_path):
     assert (subset.x != whole.x[rows]).nnz == 0
     assert (subset.x != again.x).nnz == 0
     np.testing.assert_array_equal(subset.y, whole.y[rows])
-    assert default_rule(subset) == "tfidf"
+    assert default_rule(subset).rule == "tfidf"
     assert len(whole.y) == len(expected_rows(y)[0]) > 10_000
 
 

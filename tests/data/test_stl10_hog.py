@@ -10,7 +10,7 @@ from tensorflow_datasets.core import DatasetBuilder
 from dec_jax import pretraining, to_device
 from dec_jax.data import apply_scaling, default_rule, fit_scaling, load, load_unlabelled, prepared, stl10_hog
 from dec_jax.data.stl10_hog import hog_features
-from experiments import report, run
+from dec_jax.runner import report, run
 
 from .conftest import FEATURES, serialize
 
@@ -152,8 +152,8 @@ def test_labelled_samples_are_loaded_scaled_and_put_on_the_device(tmp_path):
     np.testing.assert_array_equal(dataset.y, np.concatenate([content["train"][1], content["test"][1]]))
     assert dataset.class_names == CLASSES
     assert dataset.image_shape is None
-    assert default_rule(dataset) == "none"
-    x = to_device(apply_scaling(fit_scaling(default_rule(dataset), dataset.x), dataset.x))
+    assert default_rule(dataset).rule == "none"
+    x = to_device(apply_scaling(fit_scaling(default_rule(dataset).rule, dataset.x), dataset.x))
     np.testing.assert_array_equal(x, dataset.x)
 
 
@@ -249,13 +249,13 @@ def test_damaged_files(tmp_path):
 def test_unlabelled_pictures_are_pretrained_on_and_not_clustered(tmp_path, monkeypatch, unlabelled, n):
     write_stl10(tmp_path)
     shapes = []
-    pretrain = pretraining.pretrain
+    pretrain = pretraining.run
 
-    def watched(key, stages, state, x, **options):
-        shapes.append(x.shape)
-        return pretrain(key, stages, state, x, **options)
+    def watched(program, *arguments):
+        shapes.append(program.x.shape)
+        return pretrain(program, *arguments)
 
-    monkeypatch.setattr(pretraining, "pretrain", watched)
+    monkeypatch.setattr(pretraining, "run", watched)
     monkeypatch.setattr(report, "_draw", lambda *_, **__: None)
     words = ["--data", "stl10-hog", "--data-dir", str(tmp_path), "--n-clusters", "2", "--out", str(tmp_path / "out")]
     sizes = ["hidden=4", "bottleneck=2", "fine_tuning_steps=5", "max_steps=5", "batch_size=8"]

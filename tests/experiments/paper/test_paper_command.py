@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from dec_jax.folder_lock import lock
 from experiments.paper import __main__ as command
 from experiments.paper import targets
 from experiments.paper.context import Unavailable
@@ -71,3 +72,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 def test_every_target_has_its_module():
     for name in targets.TARGETS:
         assert callable(targets.load(name))
+
+
+def test_two_targets_into_one_folder_at_once(tmp_path, capsys):
+    with lock(tmp_path):
+        assert command.main(["datasets", "--data", "digits", "--out", str(tmp_path)]) == 2
+    assert f"error: {tmp_path} is in use by process " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 import pytest
+from pandas import DataFrame
 
-from dec_jax import clustering, losses, metrics
-from experiments import baselines
+from dec_jax import losses, metrics, networks
+from experiments import spectral
 from experiments.paper import clusters, gradient, imbalance, lambdas, scores, top
 from experiments.paper.context import Unavailable
 
@@ -28,16 +28,16 @@ def check_picture(context, name):
 
 def test_lambdas(tiny, monkeypatch):
     monkeypatch.setattr(lambdas, "INTERVALS", (5, 10))
-    monkeypatch.setattr(baselines, "SEC_VALUES", (1e-2, 1.0))
-    monkeypatch.setattr(baselines, "LDMGI_VALUES", (1e-2, 1.0))
+    monkeypatch.setattr(spectral, "SEC_VALUES", (1e-2, 1.0))
+    monkeypatch.setattr(spectral, "LDMGI_VALUES", (1e-2, 1.0))
     lambdas.run(dataclasses.replace(tiny, seeds=(1,)))
     found = rows(tiny, "lambda-digits-values")
     assert list(dict.fromkeys(row for row, _ in found)) == [
         "DEC, λ = 5", "DEC, λ = 10", "LDMGI, λ = 0.01", "LDMGI, λ = 1", "SEC, μ = 0.01", "SEC, μ = 1",
     ]  # fmt: skip
-    result = tiny.run(tiny.settings("digits", 1, update_interval=5))
+    result = tiny.run(tiny.config("digits", 1, {"clustering.update_interval": 5}))
     assert float(found["DEC, λ = 5", "NMI"]["seed 1"]) == pytest.approx(100 * result.result["final"]["nmi"])
-    labels = baselines.sec(tiny.scaled("digits"), 10, 1.0, seed=1)
+    labels = spectral.sec(tiny.scaled("digits"), 10, 1.0, seed=1)
     expected = 100 * metrics.accuracy(tiny.load("digits").y, labels)
     assert float(found["SEC, μ = 1", "ACC"]["seed 1"]) == pytest.approx(expected)
     check_picture(tiny, "lambda-digits")
@@ -73,7 +73,7 @@ def test_imbalance(tiny, monkeypatch):
     found = rows(tiny, "imbalance-digits")
     assert len(found) == 3
     data = imbalance.thin_out(tiny.load("digits"), 0.1, 1)
-    expected = 100 * tiny.run(tiny.settings("digits", 1, data), data).result["final"]["acc"]
+    expected = 100 * tiny.run(tiny.config("digits", 1, dataset=data), data).result["final"]["acc"]
     assert float(found["DEC", "r_min 0.1"]["seed 1"]) == pytest.approx(expected)
     assert found["DEC", "r_min 0.1"]["published"] == ""
 
@@ -85,16 +85,17 @@ def test_number_of_clusters(tiny, monkeypatch):
     assert list(dict.fromkeys(row for row, _ in found)) == ["k = 3", "k = 4", "k = 5"]
     assert 0 < float(found["k = 3", "NMI"]["mean"]) < 100
     check_picture(tiny, "clusters-digits")
-    monkeypatch.setattr(clusters.sweep, "run", lambda *_: pytest.fail("swept again"))
+    first = (tiny.out / "clusters-digits-values.csv").read_bytes()
+    monkeypatch.setattr(clusters, "train", lambda *_: pytest.fail("trained again"))
     clusters.run(tiny)
-    other = dataclasses.replace(tiny, seeds=(1,))
-    with pytest.raises(pytest.fail.Exception, match="swept again"):
-        clusters.run(other)
+    assert (tiny.out / "clusters-digits-values.csv").read_bytes() == first
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        clusters.run(dataclasses.replace(tiny, seeds=(2,)))
 
 
 def test_number_of_clusters_by_one_seed(tiny, monkeypatch):
-    frame = pandas.DataFrame({"n_clusters": [3, 4], "seed": [0, 0]} | {key: [0.5, 0.25] for key in SCORES})
-    monkeypatch.setattr(clusters, "_sweep", lambda *_: frame)
+    frame = DataFrame({"clustering.n_clusters": [3, 4], "seed": [0, 0]} | {key: [0.5, 0.25] for key in SCORES})
+    monkeypatch.setattr(clusters, "_trials", lambda *_: frame)
     clusters.run(dataclasses.replace(tiny, seeds=(0,)))
     text = (tiny.out / "clusters-digits-values.md").read_text()
     assert "| k = 3 | 50.0 | 50.0 | 0.500 | 0.500 |" in text
@@ -103,7 +104,7 @@ def test_number_of_clusters_by_one_seed(tiny, monkeypatch):
 def test_top_samples(tiny):
     top.run(tiny)
     check_picture(tiny, "top-digits")
-    accuracy = 100 * tiny.run(tiny.settings("digits", 0)).result["final"]["acc"]
+    accuracy = 100 * tiny.run(tiny.config("digits", 0)).result["final"]["acc"]
     assert f"ACC {accuracy:.1f} %" in (tiny.out / "top-digits.md").read_text()
 
 
@@ -128,10 +129,9 @@ def test_gradient(tiny, monkeypatch, shape):
     gradient.run(tiny)
     check_picture(tiny, "gradient-digits")
     _, _, q, pull, own = seen[0]
-    settings = tiny.settings("digits")
-    model, params, x = tiny.pretrained(settings)
-    frozen = tiny.run(tiny.settings("digits", train_encoder=False))
-    np.testing.assert_allclose(np.asarray(clustering.embed(model, params, x)), frozen.z, atol=1e-5)
+    model, params, x = tiny.pretrained(tiny.config("digits"))
+    frozen = tiny.run(tiny.config("digits", changes={"clustering.train_encoder": False}))
+    np.testing.assert_allclose(np.asarray(networks.embed(model, params, x)), frozen.z, atol=1e-5)
     assert q.shape == pull.shape == (150,)
     sizes = frozen.result["autoencoder_kmeans"]["cluster_sizes"]
     assert own.sum() == max(sizes)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dec_jax import metrics
-from experiments import baselines
+from experiments import baselines, spectral
 from experiments.paper import accuracy, autoencoder, datasets, published, scores
 from experiments.paper.context import Unavailable
 
@@ -17,8 +17,8 @@ def rows(context, name):
 
 @pytest.fixture
 def few_values(monkeypatch):
-    monkeypatch.setattr(baselines, "SEC_VALUES", (1e-2, 1.0))
-    monkeypatch.setattr(baselines, "LDMGI_VALUES", (1e-2, 1.0))
+    monkeypatch.setattr(spectral, "SEC_VALUES", (1e-2, 1.0))
+    monkeypatch.setattr(spectral, "LDMGI_VALUES", (1e-2, 1.0))
 
 
 def test_data_sets(tiny, monkeypatch):
@@ -58,9 +58,9 @@ def test_accuracy_of_all_methods(tiny, monkeypatch):
     for seed in (0, 1):
         expected = 100 * metrics.accuracy(y, baselines.pca_kmeans(x, 10, seed=seed))
         assert float(found["PCA + k-means", "digits"][f"seed {seed}"]) == pytest.approx(expected)
-        swept = [100 * metrics.accuracy(y, baselines.sec(x, 10, mu, seed=seed)) for mu in (1e-2, 1.0)]
+        swept = [100 * metrics.accuracy(y, spectral.sec(x, 10, mu, seed=seed)) for mu in (1e-2, 1.0)]
         assert float(found["SEC", "digits"][f"seed {seed}"]) == pytest.approx(max(swept))
-        frozen = tiny.run(tiny.settings("digits", seed, train_encoder=False)).result["final"]["acc"]
+        frozen = tiny.run(tiny.config("digits", seed, {"clustering.train_encoder": False})).result["final"]["acc"]
         assert float(found["DEC without back-propagation", "digits"][f"seed {seed}"]) == pytest.approx(100 * frozen)
     assert found["DEC", "digits"]["published"] == "99.0"
 
@@ -69,7 +69,7 @@ def test_accuracy_of_all_methods(tiny, monkeypatch):
 def test_a_table_that_was_made_is_not_computed_again(tiny, monkeypatch):
     accuracy.run(tiny)
     first = (tiny.out / "accuracy.csv").read_bytes()
-    monkeypatch.setattr(baselines, "solver", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(spectral, "solver", lambda *_, **__: pytest.fail("computed again"))
     accuracy.run(tiny)
     assert (tiny.out / "accuracy.csv").read_bytes() == first
 
@@ -87,14 +87,14 @@ def test_nine_values_that_were_stopped_go_on_with_the_next(tiny, monkeypatch):
 
         return solve_once
 
-    solver, solved = baselines.solver, []
-    monkeypatch.setattr(baselines, "solver", counted)
+    solver, solved = spectral.solver, []
+    monkeypatch.setattr(spectral, "solver", counted)
     y, x = tiny.load("digits").y, tiny.scaled("digits")
     with pytest.raises(KeyboardInterrupt):
         scores.nine_values(tiny, "sec", lambda _: x, y, 10, 0)
     found = scores.nine_values(tiny, "sec", lambda _: x, y, 10, 0)
     assert solved == [1e-2, 1.0, 1.0]
-    swept = baselines.sweep("sec", x, 10)
+    swept = spectral.sweep("sec", x, 10)
     assert found["acc"] == pytest.approx([metrics.accuracy(y, labels) for labels in swept.labels])
     assert found["modularity"] == pytest.approx(swept.modularity)
     assert found["chosen"] == swept.chosen
@@ -104,9 +104,9 @@ def test_nine_values_that_were_stopped_go_on_with_the_next(tiny, monkeypatch):
 def test_methods_on_the_embedding(tiny):
     autoencoder.run(tiny)
     found = rows(tiny, "autoencoder")
-    frozen = tiny.run(tiny.settings("digits", train_encoder=False))
+    frozen = tiny.run(tiny.config("digits", changes={"clustering.train_encoder": False}))
     y = tiny.load("digits").y
-    swept = [100 * metrics.accuracy(y, baselines.ldmgi(frozen.z, 10, lam, seed=0)) for lam in (1e-2, 1.0)]
+    swept = [100 * metrics.accuracy(y, spectral.ldmgi(frozen.z, 10, lam, seed=0)) for lam in (1e-2, 1.0)]
     assert float(found["AE + LDMGI", "digits"]["seed 0"]) == pytest.approx(max(swept))
     expected = 100 * frozen.result["autoencoder_kmeans"]["acc"]
     assert float(found["AE + k-means", "digits"]["seed 0"]) == pytest.approx(expected)

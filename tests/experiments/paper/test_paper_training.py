@@ -28,8 +28,8 @@ def test_embedding_at_moments_of_the_trial(one_seed, monkeypatch):
     monkeypatch.setattr(embedding, "layouts", lambda z: seen.append(z) or original(z))
     embedding.run(one_seed)
     check_picture(one_seed, "embedding-digits")
-    settings = one_seed.settings("digits", 1)
-    trained, frozen = one_seed.run(settings), one_seed.run(dataclasses.replace(settings, train_encoder=False))
+    trained = one_seed.run(one_seed.config("digits", 1))
+    frozen = one_seed.run(one_seed.config("digits", 1, {"clustering.train_encoder": False}))
     z = seen[0]
     assert z.shape == (3, 150, 10)  # before the first update, and after two intervals
     np.testing.assert_allclose(z[0], frozen.z, atol=1e-5)
@@ -42,7 +42,12 @@ def test_embedding_at_moments_of_the_trial(one_seed, monkeypatch):
         assert f"step {step}: ACC {accuracy:.1f} %" in text
         assert float(found[f"{step}", "ACC"]["mean"]) == pytest.approx(accuracy)
     monkeypatch.setattr(embedding.clustering, "fit", lambda *_, **__: pytest.fail("trained again"))
+    dataset = one_seed.load("digits")
+    shuffled = dataclasses.replace(dataset, y=np.random.default_rng(0).permutation(dataset.y))
+    monkeypatch.setattr(type(one_seed), "load", lambda *_, **__: shuffled)
+    monkeypatch.setattr(embedding, "layouts", lambda z: z[..., :2])
     embedding.run(one_seed)
+    assert float(rows(one_seed, "embedding-digits-values")["20", "ACC"]["mean"]) < accuracy  # of the labels of today
 
 
 def test_layouts_of_equal_embeddings_are_equal():
@@ -58,7 +63,7 @@ def test_autoencoders(one_seed):
         check_picture(one_seed, name)
     found = rows(one_seed, "pretraining-digits-values")
     assert list(dict.fromkeys(row for row, _ in found)) == ["joint", "layer-wise, then joint"]
-    joint = one_seed.run(one_seed.settings("digits", 1, **autoencoders.JOINT))
+    joint = one_seed.run(one_seed.config("digits", 1, autoencoders.JOINT))
     loss = [float(row["loss"]) for row in joint.history if row["phase"] == "fine-tuning"][-1]
     assert found["joint", "reconstruction loss"]["text"] == f"{loss:.4g}"
     assert float(found["joint", "DEC"]["seed 1"]) == pytest.approx(100 * joint.result["final"]["acc"])
@@ -92,9 +97,8 @@ def test_distances_concentrate():
 def test_irrelevant_features(one_seed, monkeypatch):
     monkeypatch.setattr(highdim, "DIMENSIONS", (10, 20))
     monkeypatch.setattr(highdim, "N_SAMPLES", {"laptop": 150})
-    monkeypatch.setattr(
-        highdim, "CHANGES", highdim.CHANGES | {"hidden": (16,), "fine_tuning_steps": 40, "max_steps": 20}
-    )
+    less = {"network.hidden": (16,), "pretraining.fine_tuning_steps": 40, "clustering.max_steps": 20}
+    monkeypatch.setattr(highdim, "CHANGES", highdim.CHANGES | less)
     highdim.run(one_seed)
     check_picture(one_seed, "highdim")
     found = rows(one_seed, "highdim-values")

@@ -1,0 +1,290 @@
+"""The dialect of a text table: its encoding, separator, decimal sign, comment lines and header."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+MISSING = (
+    *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
+    *("#N/A", "#NA", "?", "-", "--", "."),
+)
+SAMPLE_BYTES = 2**20
+SAMPLE_LINES = 1000
+WHITESPACE = r"\s+"
+SEPARATORS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", WHITESPACE: "spaces"}
+UNPACKED_LIMIT = 200 * 2**20  # and 100 times the packed size: more is not a table
+PACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+
+
+@dataclass(frozen=True)
+class Numerals:
+    """How numbers are written."""
+
+    decimal: str = "."
+    thousands: str | None = None
+
+    def matches(self, field: str) -> bool:
+        """Whether the field is a number, written this way."""
+        return bool(NUMBERS[self].fullmatch(field.strip()))
+
+
+def _number_pattern(numerals: Numerals) -> re.Pattern[str]:
+    decimal = re.escape(numerals.decimal)
+    grouped = rf"|\d{{1,3}}(?:{re.escape(numerals.thousands)}\d{{3}})+" if numerals.thousands else ""
+    mantissa = rf"(?:(?:\d+{grouped})(?:{decimal}\d*)?|{decimal}\d+)"
+    return re.compile(rf"[+-]?(?:{mantissa}(?:[eE][+-]?\d+)?|inf|infinity)", re.IGNORECASE)
+
+
+PLAIN = Numerals()
+NUMBERS = {
+    numerals: _number_pattern(numerals)
+    for numerals in (PLAIN, Numerals(","), Numerals(".", ","), Numerals(",", "."), Numerals(".", "'"))
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the lines of a text table are read.
+
+    Attributes:
+        separator: between fields; WHITESPACE for any run of spaces and tabs.
+        numerals: how numbers are written.
+        names: of the columns, "" where the header has none; None where there is no header.
+        skipped: lines before the first row: comments, empty lines and the header.
+    """
+
+    separator: str
+    numerals: Numerals
+    names: tuple[str, ...] | None
+    skipped: int
+
+    def describe(self) -> str:
+        """Says in a few words what was found."""
+        found = [f"separated by {SEPARATORS.get(self.separator, repr(self.separator))}"]
+        if self.numerals.decimal != ".":
+            found.append(f"decimal sign '{self.numerals.decimal}'")
+        if self.numerals.thousands:
+            found.append(f'thousands sign "{self.numerals.thousands}"')
+        return ", ".join(found)
+
+
+def is_missing(field: str) -> bool:
+    """Whether a field of a text file stands for a missing value."""
+    return field.strip() in MISSING
+
+
+def decode(content: bytes, path: Path) -> tuple[str, str]:
+    """Returns the text of a file, unpacked where it is packed (gzip, bz2, xz), and the name of its encoding.
+
+    Raises:
+        ValueError: the file is damaged, is not text, or unpacks to more than a table of its size would.
+    """
+    for magic, packer in PACKERS.items():
+        if content.startswith(magic):
+            content = _unpack(content, packer, path)
+    text, encoding = _decode_text(content, path)
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
+        raise ValueError(f"{path} is damaged, or no {path.suffix} file: it holds bytes that are not text")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    return text, encoding
+
+
+def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
+    limit = UNPACKED_LIMIT + 100 * len(content)
+    try:
+        with packer(io.BytesIO(content)) as file:
+            unpacked = file.read(limit + 1)
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+    if len(unpacked) > limit:
+        raise ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
+    return unpacked
+
+
+def _decode_text(content: bytes, path: Path) -> tuple[str, str]:
+    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    if marked is None and b"\x00" in content[:200]:  # ASCII characters in UTF-16 without its mark
+        marked = "utf-16-le" if content[1:200:2].count(0) > content[:200:2].count(0) else "utf-16-be"
+    try:
+        return content.decode(marked or "utf-8"), marked or "utf-8"
+    except UnicodeDecodeError as error:
+        if marked:
+            raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+    return content.decode("cp1252", errors="replace"), "cp1252"
+
+
+def sniff(text: str, path: Path) -> Dialect:
+    """Returns the dialect of a text table, from its first lines.
+
+    Raises:
+        ValueError: the table is empty, two columns have one name, or its numbers can be read in two ways.
+    """
+    lines = text[:SAMPLE_BYTES].split("\n")
+    if len(text) > SAMPLE_BYTES:
+        lines = lines[:-1]
+    lines = [line.rstrip("\r") for line in lines[: SAMPLE_LINES + 50]]
+    start, told, comment = _leading_lines(lines)
+    body = lines[start:]
+    if not any(line.strip() for line in body):
+        raise ValueError(f"{path} must hold at least one sample, got an empty file")
+    separator, rows, ends = _separate(body, told)
+    if not rows:
+        raise ValueError(f"{path} is damaged, or no {path.suffix} file: its first line cannot be split into fields")
+    numerals = _numerals(rows[1:] or rows, separator, path)
+    names = header_of(rows, numerals)
+    if names is not None:
+        return Dialect(separator, numerals, names, start + ends[0])
+    if comment:  # a header behind a comment sign, as numpy.savetxt writes it
+        names = _split([comment], separator)[0][0]
+        if len(names) == len(rows[0]) > 1 and not any(PLAIN.matches(name) or is_missing(name) for name in names):
+            return Dialect(separator, numerals, tuple(name.strip() for name in names), start)
+    return Dialect(separator, numerals, None, start)
+
+
+def _leading_lines(lines: list[str]) -> tuple[int, str | None, str | None]:
+    """Returns how many lines stand before the table, the separator that one of them names, and the last comment."""
+    told, comment = None, None
+    for number, line in enumerate(lines):
+        if named := re.fullmatch(r"sep=(.)", line.strip(), re.IGNORECASE):
+            told = named[1]
+        elif line.startswith(("#", "%")):
+            comment = line[1:].strip()
+        elif line.strip():
+            return number, told, comment
+    return len(lines), told, None
+
+
+def _split(lines: list[str], separator: str) -> tuple[list[list[str]], list[int]]:
+    """Returns the fields of each line that is not empty, and the number of lines up to its end."""
+    if separator == WHITESPACE:
+        lines, separator = [re.sub(r"\s+", " ", line).strip() for line in lines], " "
+    reader = csv.reader((line + "\n" for line in lines), delimiter=separator, skipinitialspace=True)
+    rows, ends = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                ends.append(reader.line_num)
+            if len(rows) >= SAMPLE_LINES:
+                break
+    except csv.Error:
+        pass
+    return rows, ends
+
+
+def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]], list[int]]:
+    if told:
+        return told, *_split(lines, told)
+    best, best_score = ",", (0.0, 0.0, 0)
+    for separator in SEPARATORS:
+        rows, _ = _split(lines, separator)
+        if not rows:
+            continue
+        width, count = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))
+        if width == 1:
+            continue
+        fields = [field for row in rows[1:] or rows for field in row]
+        numbers = max(sum(map(numerals.matches, fields)) for numerals in NUMBERS)
+        numeric = (numbers + sum(map(is_missing, fields))) / max(1, len(fields))
+        only_header_differs = len(rows) > 2 and count == len(rows) - 1 and len(rows[0]) != width
+        even = 1.0 if only_header_differs else count / len(rows)
+        if separator == WHITESPACE and best_score[0] == 1 and numeric < 1:
+            continue  # spaces between words of a text
+        if (even, numeric, width) > best_score:
+            best, best_score = separator, (even, numeric, width)
+    return best, *_split(lines, best)
+
+
+def _numerals(rows: list[list[str]], separator: str, path: Path) -> Numerals:
+    fields = [field for row in rows for field in row if not is_missing(field)]
+    counts = {numerals: sum(map(numerals.matches, fields)) for numerals in NUMBERS}
+    most = max(counts.values())
+    best = [numerals for numerals, count in counts.items() if count == most]
+    if best[0] == PLAIN or Numerals(".", ",") not in best:
+        return best[0]
+    if separator == ",":  # of quoted fields
+        return Numerals(".", ",")
+    if separator == ";":
+        return Numerals(",")
+    example = next(field for field in fields if "," in field)
+    raise ValueError(f"{path} holds {example!r}, which can be read with a decimal comma or as thousands: write '.'")
+
+
+def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, ...] | None:
+    """Returns the names of the columns if the first row is a header, with "" for a column without a name.
+
+    A header is a row of words above numbers, or of words that never occur below them; of numbers only where these
+    count up as pandas numbers its columns (0, 1, 2, …) and the rows below do not. Empty fields are missing values
+    and never a header, but for the first column, which may be the index, and for a last one that is empty.
+
+    Args:
+        rows: fields of the first rows, strings.
+        numerals: how numbers are written.
+    """
+    first, below = [field.strip() for field in rows[0]], rows[1:]
+    width = max(map(len, below), default=len(first))
+    if len(first) == width - 1:  # rows that end in a separator, or begin with a name that the header leaves out
+        trailing = all(not row[-1].strip() for row in below if len(row) == width)
+        first = [*first, ""] if trailing else ["", *first]
+    elif len(first) != width:
+        return None
+    names = first if first[0] else first[1:]
+    if names and not names[-1]:
+        names = names[:-1]
+    if not names or any(map(is_missing, names)):
+        return None
+    columns = [[row[i] for row in below if i < len(row) and not is_missing(row[i])] for i in range(width)]
+    if _is_count(names, columns, first[0] == "") or _are_words(first, columns, numerals):
+        return tuple(first)
+    return None
+
+
+def _is_count(names: list[str], columns: list[list[str]], has_index: bool) -> bool:
+    if not all(re.fullmatch(r"\d+", name) for name in names):
+        return False
+    numbers = [int(name) for name in names]
+    steps = {after - before for before, after in pairwise(numbers)}
+    if has_index and numbers == list(range(len(numbers))):
+        return len(set(columns[0])) == len(columns[0])
+    if len(numbers) >= 8 and len(steps) == 1 and 0 not in steps:
+        return True  # wavelengths, years
+    if len(numbers) >= 4 and steps == {1} and numbers[0] in (0, 1):
+        return True
+    below = {field.strip() for column in columns for field in column}
+    if len(numbers) == 1 and any(field.isdecimal() for field in below):
+        return False
+    return bool(below) and numbers == list(range(len(numbers))) and not below <= set(names)
+
+
+def _are_words(first: list[str], columns: list[list[str]], numerals: Numerals) -> bool:
+    words = [not numerals.matches(name) and not is_missing(name) for name in first]
+    if not any(words):
+        return False
+    if not any(columns):  # a line of its own
+        return all(word or not name for word, name in zip(words, first, strict=True))
+    numeric = [bool(column) and all(map(numerals.matches, column)) for column in columns]
+    if any(word and number for word, number in zip(words, numeric, strict=True)):
+        return True
+    if not all(word or not name for word, name in zip(words, first, strict=True)):
+        return False
+    return len(set(first)) == len(first) and all(
+        name not in {field.strip() for field in column} for name, column in zip(first, columns, strict=True)
+    )

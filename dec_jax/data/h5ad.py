@@ -1,0 +1,89 @@
+"""AnnData files (.h5ad): the matrix X with the names of its rows and columns, and one column of obs as labels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from dec_jax.data.extras import need
+from dec_jax.validation import check_choice
+
+
+class Annotated(NamedTuple):
+    """What an .h5ad file holds.
+
+    Attributes:
+        x: (n, d), an array or a CSR array.
+        ids: (n,) names of the rows, or None.
+        feature_names: (d) names of the columns, or None.
+        labels: (n,) values of the column of obs that was asked for, or None.
+    """
+
+    x: np.ndarray | scipy.sparse.csr_array
+    ids: np.ndarray | None
+    feature_names: tuple[str, ...] | None
+    labels: np.ndarray | None
+
+
+def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
+    """Returns the matrix X of an .h5ad file and what belongs to it.
+
+    Args:
+        path: a file that exists, in the format of anndata 0.7 or newer.
+        label_column: a column of obs.
+
+    Raises:
+        ImportError: h5py is missing.
+        ValueError: it is damaged, holds no X, or no such column.
+    """
+    h5py = need("h5py", "anndata", "an .h5ad file")
+    try:
+        with h5py.File(path, "r") as file:
+            if "X" not in file:
+                raise ValueError(f"{path} must hold the matrix X, got {', '.join(file) or 'nothing'}")
+            obs = file.get("obs", {})
+            labels = None
+            if label_column is not None:
+                check_choice("column in label_column", label_column, [key for key in obs if key != "_index"])
+                labels = _column(obs[label_column])
+            names = _index(file.get("var"))
+            return Annotated(
+                _matrix(file["X"], path), _index(obs), None if names is None else tuple(names.tolist()), labels
+            )
+    except (OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+
+
+def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
+    if not isinstance(node, Mapping) and hasattr(node, "shape"):
+        return node[()]
+    kind = {"csr_matrix": scipy.sparse.csr_array, "csc_matrix": scipy.sparse.csc_array}[node.attrs["encoding-type"]]
+    parts = node["data"][()], node["indices"][()], node["indptr"][()]
+    try:
+        matrix = kind(parts, tuple(map(int, node.attrs["shape"])))
+        matrix.check_format(full_check=True)  # an index out of range would read foreign memory
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+    matrix = scipy.sparse.csr_array(matrix)
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _index(group: Any) -> np.ndarray | None:
+    name = getattr(group, "attrs", {}).get("_index", "_index")
+    return _column(group[name]) if group is not None and name in group else None
+
+
+def _column(node: Any) -> np.ndarray:
+    if isinstance(node, Mapping):  # a category: codes, of which −1 is a missing value
+        categories = np.append(_text(node["categories"][()]).astype(object), None)
+        return categories[node["codes"][()]]
+    return _text(node[()])
+
+
+def _text(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "OS":
+        return values
+    return np.array([value.decode() if isinstance(value, bytes) else value for value in values], object)

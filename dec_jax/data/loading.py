@@ -1,0 +1,224 @@
+"""From a name, a file or what is in memory to a data set that can be clustered."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse
+
+from dec_jax.data.dataset import Dataset
+from dec_jax.data.encoding import encode, fit_encoding
+from dec_jax.data.extras import need
+from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples
+from dec_jax.data.labels import Labels, as_labels, read_labels
+from dec_jax.data.named import NAMES, load_named
+from dec_jax.data.options import TableOptions
+from dec_jax.data.sentinels import find_sentinels
+from dec_jax.data.shapes import flatten
+from dec_jax.data.tables import kind_of_file, with_text_names
+from dec_jax.validation import check_choice, check_samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    options: TableOptions | None = None,
+) -> Dataset:
+    """Returns a data set that can be clustered: finite, two-dimensional and not constant.
+
+    Args:
+        name_or_path: one of NAMES, or a file of the user's own: .npy, .npz, .h5ad, .csv and other text tables,
+            .parquet, .feather or .xlsx.
+        labels: a file with one label per sample, instead of the data's own labels.
+        data_dir: folder of what TFDS has prepared; by default TFDS_DATA_DIR, else ~/tensorflow_datasets. For reuters
+            and reuters10k scikit-learn's data folder; by default SCIKIT_LEARN_DATA, else ~/scikit_learn_data.
+        options: how a file becomes samples: columns, missing values, the shape of an image.
+
+    Raises:
+        TypeError: an argument is no name or path, or a file holds no real numbers.
+        FileNotFoundError: there is no such file, or a named data set is not prepared and TensorFlow missing.
+        ImportError: the data need a package that is not installed.
+        OSError: a file cannot be read, or a named data set could not be downloaded.
+        ValueError: the name is unknown, a file is damaged, or its content cannot be clustered.
+    """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(f"data must be a name or a path, got {type(name_or_path).__name__}")
+    if name_or_path in NAMES:
+        if options not in (None, TableOptions()):
+            raise ValueError(f"options of tables need a file of your own, got the data set {name_or_path!r}")
+        dataset = load_named(name_or_path, data_dir)
+        return dataset if labels is None else _labelled(dataset, read_labels(labels, dataset.x.shape[0]), str(labels))
+    options = options or TableOptions()
+    path = _path(name_or_path)
+    content = read_samples(path, options)
+    if kind_of_file(path) == ".h5ad":
+        options = replace(options, label_column=None)  # it was read
+    if labels is None:
+        return _dataset(path.name, content, content.labels, options, str(path))
+    return _dataset(path.name, content, Path(labels), options, str(path))
+
+
+def from_frame(x: Any, labels: Any = None, *, options: TableOptions | None = None, name: str = "data") -> Dataset:
+    """Returns a data set of what is in memory.
+
+    Args:
+        x: a pandas or polars frame; an array or a list of rows; images or series (n, …); or a scipy sparse matrix. A
+            frame's index that is more than the numbers of its rows gives the ids.
+        labels: (n,), (n, 1) or one-hot (n, k), for scoring only: see `as_labels`.
+        options: how a frame becomes samples: columns, missing values, the shape of an image.
+        name: of the data set.
+
+    Raises:
+        ImportError: the data need a package that is not installed.
+        TypeError: the samples are no real numbers.
+        ValueError: they cannot be clustered, a column can be used in no way, or the labels do not fit.
+    """
+    return _dataset(name, Content(*_in_memory(x, name)), labels, options or TableOptions(), name)
+
+
+def to_table(x: Any, name: str = "data") -> "pd.DataFrame":
+    """Returns a frame, an array (n, d) or a list of rows as a pandas frame with names as strings.
+
+    Raises:
+        ImportError: pandas is missing.
+        ValueError: two columns have one name, or `x` is not a table.
+    """
+    pd = need("pandas", "tables", "a table")
+    if not isinstance(x, pd.DataFrame):
+        x = x.to_pandas() if hasattr(x, "to_pandas") else pd.DataFrame(x)
+    return with_text_names(x, name)
+
+
+def _path(name_or_path: str | os.PathLike[str]) -> Path:
+    path = Path(name_or_path)
+    if kind_of_file(path) not in SAMPLE_SUFFIXES and not path.expanduser().exists():
+        try:
+            check_choice("data set", str(path), NAMES)
+        except ValueError as error:
+            raise ValueError(f"{error}; a {', '.join(SAMPLE_SUFFIXES)} file is accepted too") from None
+    return path
+
+
+def _in_memory(x: Any, name: str) -> tuple[Any, Any, np.ndarray | None]:
+    """Returns samples, labels (none) and ids."""
+    if scipy.sparse.issparse(x):
+        return scipy.sparse.csr_array(x), None, None
+    if hasattr(x, "columns"):
+        frame = to_table(x, name)
+        index = frame.index
+        plain = type(index).__name__ == "RangeIndex" or len(set(index)) < len(index)
+        return frame.reset_index(drop=True), None, None if plain else index.to_numpy()
+    return np.asarray(x), None, None
+
+
+def _dataset(name: str, content: Content, labels: Any, options: TableOptions, shown: str) -> Dataset:
+    x = content.x
+    table = not isinstance(x, np.ndarray) and not scipy.sparse.issparse(x)
+    if not table and _needs_table(x, options):
+        x, table = to_table(x, shown), True
+        if content.feature_names:
+            x = x.set_axis(list(content.feature_names), axis=1)
+    if table:
+        dataset, rows, found = _from_table(name, x, content, options, shown)
+    else:
+        dataset, rows, found = _from_array(name, x, content, options, shown)
+    n = len(x) if table else x.shape[0]
+    if labels is None:
+        labels = found
+    if labels is None:
+        return dataset
+    shown = str(labels) if isinstance(labels, Path) else f"the labels in {shown}"
+    read = (
+        read_labels(labels, n, dataset.ids if rows is None else None)
+        if isinstance(labels, Path)
+        else as_labels(labels, shown)
+    )
+    if read.y is not None and len(read.y) != n:
+        raise ValueError(f"{shown} must hold one label per sample, shape ({n},), got shape {read.y.shape}")
+    if rows is not None and read.y is not None:
+        read = read._replace(y=read.y[rows])
+    return _labelled(dataset, read, shown)
+
+
+def _labelled(dataset: Dataset, labels: Labels, shown: str) -> Dataset:
+    n = dataset.x.shape[0]
+    if labels.y is not None and len(labels.y) != n:
+        raise ValueError(f"{shown} must hold one label per sample, shape ({n},), got shape {labels.y.shape}")
+    return replace(dataset, y=labels.y, class_names=labels.class_names, notes=(*dataset.notes, *labels.notes))
+
+
+def _needs_table(x: Any, options: TableOptions) -> bool:
+    """Whether an array is read as a table: for its names, for what is said about columns, or for missing values."""
+    if scipy.sparse.issparse(x):
+        if options.about_columns:
+            raise ValueError(
+                "options about columns and missing values need a table or a dense array, got a sparse matrix"
+            )
+        return False
+    if x.dtype.names or (x.dtype.kind == "O" and x.ndim == 2):
+        return True
+    if x.ndim != 2 or 0 in x.shape:
+        return False
+    if options.about_columns:
+        return True
+    with np.errstate(all="ignore"):
+        return x.dtype.kind == "f" and bool(np.isnan(x.sum(dtype=np.float64))) and bool(np.isnan(x).any())
+
+
+def _from_array(
+    name: str, x: Any, content: Content, options: TableOptions, shown: str
+) -> tuple[Dataset, np.ndarray | None, Any]:
+    notes = content.notes
+    image_shape = options.image_shape
+    if isinstance(x, np.ndarray):
+        x, image_shape, said = flatten(x, options.image_shape)
+        notes = (*notes, *said)
+    x = check_samples(x, shown)
+    if scipy.sparse.issparse(x):
+        flatten(np.empty((1, x.shape[1]), np.int8), image_shape)  # whether the shape fits
+    else:
+        notes = (*notes, *find_sentinels(x, content.feature_names))
+    dataset = Dataset(
+        name, x, image_shape=image_shape, feature_names=content.feature_names, ids=content.ids, notes=notes
+    )
+    return dataset, None, None
+
+
+def _from_table(
+    name: str, frame: "pd.DataFrame", content: Content, options: TableOptions, shown: str
+) -> tuple[Dataset, np.ndarray | None, Any]:
+    """Returns the samples of a table, the rows they are where some are left out, and its column of labels."""
+    if not len(frame) or not frame.shape[1]:
+        raise ValueError(f"{shown} must hold at least one sample and one feature, got shape {frame.shape}")
+    try:
+        encoding, notes = fit_encoding(frame, options)
+        encoded = encode(encoding, frame)
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from error
+    x = check_samples(encoded.x, shown)
+    ids = encoded.ids
+    if ids is None and content.ids is not None:
+        ids = content.ids if encoded.rows is None else content.ids[encoded.rows]
+    names = encoding.feature_names
+    notes = (*content.notes, *notes, *encoded.notes, *find_sentinels(x, names))
+    image_shape = flatten(x, options.image_shape).image_shape
+    found = None
+    if options.label_column:
+        found = frame[options.label_column]
+    dataset = Dataset(
+        name,
+        x,
+        image_shape=image_shape,
+        feature_names=names,
+        ids=ids,
+        encoding=encoding,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    return dataset, encoded.rows, found

@@ -1,0 +1,213 @@
+"""Tables from files: CSV and TSV of any dialect, Parquet, Feather and Excel, as pandas frames."""
+
+import io
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, decode, header_of, sniff
+from dec_jax.data.extras import need
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+BINARY_SUFFIXES = (".parquet", ".feather", ".xlsx")
+EXCEL_SAMPLE = 200
+
+
+class Table(NamedTuple):
+    """A table as it was read.
+
+    Attributes:
+        frame: columns named by strings; an index column without a name is the first column, named "".
+        notes: what was taken for separator, header and encoding, one line each.
+    """
+
+    frame: "pd.DataFrame"
+    notes: tuple[str, ...]
+
+
+def kind_of_file(path: Path) -> str:
+    """Returns the suffix that says what a file is, in lower case: ".csv" for Data.CSV and packed.csv.gz."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() if suffix in PACKED_SUFFIXES else suffix
+
+
+def read_table(path: Path) -> Table:
+    """Returns the table in a file.
+
+    A text file may be separated by commas, semicolons, tabs, bars or spaces, with decimal points or commas, with
+    thousands signs, in UTF-8, UTF-16, UTF-32 or Windows' Latin-1, packed or not, with comment lines or not, with a
+    header or not (the columns are named "0", "1", … then). Numbers keep the value that Python reads.
+
+    Args:
+        path: a file that exists, of TEXT_SUFFIXES or BINARY_SUFFIXES.
+
+    Raises:
+        ImportError: pandas or what the kind of file needs is missing.
+        OSError: it cannot be read.
+        ValueError: it is empty or damaged, rows have different lengths, two columns have one name, or its numbers
+            can be read in two ways.
+    """
+    kind = kind_of_file(path)
+    need("pandas", "tables", f"a {kind} file")
+    if kind not in BINARY_SUFFIXES:
+        return _read_text(path)
+    if kind == ".xlsx":
+        return _read_excel(path)
+    return Table(with_text_names(_read_arrow(path, kind), str(path)), ())
+
+
+def with_text_names(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
+    """Returns the frame with its column names as strings.
+
+    Raises:
+        ValueError: two columns have one name.
+    """
+    names = [str(column) for column in frame.columns]
+    counts = Counter(names)
+    if twice := [column for column, count in counts.items() if count > 1]:
+        raise ValueError(
+            f"{name} must have a name of its own for each column, got {twice[0]!r} {counts[twice[0]]} times"
+        )
+    return frame.set_axis(names, axis=1)
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"{path} is damaged, or no {path.suffix} file: {reason}")
+
+
+def _read_text(path: Path) -> Table:
+    import pandas as pd
+
+    with open(path, "rb") as file:
+        text, encoding = decode(file.read(), path)
+    dialect = sniff(text, path)
+    lines = text.split("\n", dialect.skipped)
+    body = _without_comments(lines[dialect.skipped] if len(lines) > dialect.skipped else "")
+    if not body.strip():
+        raise ValueError(f"{path} must hold at least one sample, got a header alone")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(body.encode("utf-8", "surrogatepass")),
+                sep=dialect.separator,
+                header=None,
+                decimal=dialect.numerals.decimal,
+                thousands=dialect.numerals.thousands,
+                na_values=list(MISSING),
+                keep_default_na=False,
+                skipinitialspace=True,
+                **_exact_floats(),
+                low_memory=False,
+            )
+        except Exception as error:  # what the parser raises for damaged bytes is not one family
+            raise _uneven(path, body, dialect) or _damaged(path, error) from error
+    if frame.iloc[:, -1].isna().any() and (problem := _uneven(path, body, dialect)):
+        raise problem
+    return Table(*_named(frame, dialect, path, encoding))
+
+
+def _exact_floats() -> dict[str, str]:
+    """The option that makes pandas read the number that Python reads, which it does by itself from version 3.1."""
+    import pandas as pd
+
+    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
+    return {"float_precision": "round_trip"} if version < (3, 1) else {}
+
+
+def _without_comments(body: str) -> str:
+    comments = re.findall(r"(?m)^#.*\n?", body)
+    if comments and len(comments) < 0.1 * body.count("\n"):
+        return re.sub(r"(?m)^#.*\n?", "", body)
+    return body
+
+
+def _uneven(path: Path, body: str, dialect: Dialect) -> ValueError | None:
+    """Returns the error of the first row that is longer or shorter than those above it, if there is one."""
+    import csv
+
+    if dialect.separator == WHITESPACE:
+        rows: Any = (re.sub(r"\s+", " ", line).strip() for line in body.split("\n"))
+        reader = csv.reader(rows, delimiter=" ", skipinitialspace=True)
+    else:
+        reader = csv.reader(io.StringIO(body), delimiter=dialect.separator, skipinitialspace=True)
+    width = 0
+    try:
+        for row in reader:
+            width = width or len(row)
+            if row and len(row) != width:
+                line = reader.line_num + dialect.skipped
+                return ValueError(
+                    f"{path} must have as many fields in each row: line {line} holds {len(row)}, "
+                    f"the lines above hold {width} ({dialect.describe()})"
+                )
+    except csv.Error as error:
+        return _damaged(path, error)
+    return None
+
+
+def _named(
+    frame: "pd.DataFrame", dialect: Dialect, path: Path, encoding: str
+) -> tuple["pd.DataFrame", tuple[str, ...]]:
+    said = [f"{path.name}: {dialect.describe()}"]
+    if encoding == "cp1252":
+        said[0] += ", not UTF-8 and so read as Windows' Latin-1 (cp1252)"
+    frame, header = _with_header(frame, dialect.names, path)
+    return frame, (f"{said[0]}, {header}",)
+
+
+def _with_header(frame: "pd.DataFrame", names: tuple[str, ...] | None, path: Path) -> tuple["pd.DataFrame", str]:
+    """Returns the frame with the names of its header, without an empty last column, and says what the header is."""
+    if names is None:
+        return frame.set_axis([str(i) for i in range(frame.shape[1])], axis=1), "no header"
+    if len(names) != frame.shape[1]:
+        raise ValueError(
+            f"{path} must have as many fields in each row: the header holds {len(names)}, the rows {frame.shape[1]}"
+        )
+    if not names[-1] and frame.iloc[:, -1].isna().all() and len(names) > 1:
+        frame, names = frame.iloc[:, :-1], names[:-1]
+    frame = with_text_names(frame.set_axis(list(names), axis=1), str(path))
+    shown = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+    return frame, f"the first line is the header ({shown})"
+
+
+def _read_excel(path: Path) -> Table:
+    import pandas as pd
+
+    need("openpyxl", "tables", "a .xlsx file")
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frame = pd.read_excel(file, header=None, engine="openpyxl", na_values=list(MISSING), keep_default_na=False)
+    except Exception as error:  # zipfile, openpyxl and pandas have no family of errors in common
+        raise _damaged(path, error) from error
+    frame = frame.dropna(axis=0, how="all").dropna(axis=1, how="all")
+    if frame.empty:
+        raise ValueError(f"{path} must hold at least one sample, got an empty sheet")
+    sample = frame.head(EXCEL_SAMPLE)
+    rows = sample.astype(object).where(sample.notna(), "").astype(str).to_numpy().tolist()
+    names = header_of(rows)
+    if names is not None:
+        frame = frame.iloc[1:]
+    frame = frame.reset_index(drop=True).infer_objects()
+    frame, header = _with_header(frame, names, path)
+    return Table(frame, (f"{path.name}: first sheet, {header}",))
+
+
+def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":
+    parquet = need("pyarrow.parquet", "tables", f"a {kind} file")
+    feather = need("pyarrow.feather", "tables", f"a {kind} file")
+    try:
+        with open(path, "rb") as file:
+            table = parquet.read_table(file) if kind == ".parquet" else feather.read_table(file)
+        table.validate(full=True)  # an offset out of range would read foreign memory
+        return table.to_pandas()
+    except Exception as error:  # pyarrow has no error of its own for damaged files
+        raise _damaged(path, error) from error

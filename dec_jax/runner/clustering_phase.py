@@ -1,0 +1,250 @@
+"""The clusterings of trials: those of one program in slots, from their start to their outcome."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dec_jax import padding, slots
+from dec_jax.identity import identity
+from dec_jax.networks import Params
+from dec_jax.runner import build, partitions
+from dec_jax.runner.checkpoint import Checkpoint
+from dec_jax.runner.clustering_slots import ClusteringSlots
+from dec_jax.runner.config import GRAPH_STARTS, Config
+from dec_jax.runner.programs import Sizes, template_of
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.work import (
+    Clock,
+    Outcome,
+    Row,
+    Trial,
+    Workshop,
+    fitting_slots,
+    found_pretrained,
+    groups,
+    pretrained,
+)
+from dec_jax.slots import Course, Reset
+
+
+def clustering_groups(trials: Iterable[Trial], sizes: Sizes) -> list[tuple[tuple[Config, int], list[Trial]]]:
+    """The trials by the template of their program, and by λ: those side by side have intervals of one length."""
+
+    def key(trial: Trial) -> tuple[Config, int]:
+        return template_of(trial.config, "clustering", sizes), trial.config.clustering.update_interval
+
+    return groups(trials, key)
+
+
+class Clustering:
+    """The clusterings of one program; a `slots.Program`.
+
+    Args:
+        shop: what they are trained with.
+        template: of the program.
+        sizes: of the whole sweep.
+        trials: at least one.
+    """
+
+    def __init__(self, shop: Workshop, template: Config, sizes: Sizes, trials: Sequence[Trial]) -> None:
+        self.shop, self.trials = shop, trials
+        what = {"split": shop.split, "compiled": shop.compiled, "template": template, "sizes": sizes}
+        params, _ = self._padded(template, trials[0].config)
+        wanted = sizes.clusterings[template, trials[0].config.clustering.update_interval]
+        n_slots = fitting_slots(shop, wanted, lambda n_slots: ClusteringSlots(params, n_slots=n_slots, **what))
+        self.program = ClusteringSlots(params, n_slots=n_slots, **what)
+        self.slots: list[Course | None] = [None] * n_slots
+        self.clocks: dict[str, Clock] = {}
+        self.alone = n_slots == len(trials) == 1
+        self.phases = shop.progress if self.alone else PhaseProgress(silent=True)  # of one trial each is shown
+        # Not by the trials: when it goes on, fewer of them are left.
+        group = {"template": template, "interval": trials[0].config.clustering.update_interval, "slots": n_slots}
+        self.checkpoint = Checkpoint(shop.unfinished, f"clustering-{identity(**group)[:12]}")
+
+    def run(self) -> Iterator[Outcome]:
+        """Outcomes, as trials finish."""
+        self.program.allocate()
+        self._resume()
+        under_way = {course.trial.trial.id for course in self.slots if course}
+        waiting = [self._course(trial) for trial in self.trials if trial.id not in under_way]
+        if not self.alone:
+            self.shop.progress.start("trials", len(self.trials))
+        for course in filter(None, self.slots):
+            self.phases.start("clustering", course.max_steps, course.steps)
+        done = 0
+        loop = slots.run(
+            self, waiting, n_slots=self.program.n_slots, slots=self.slots, on_round=lambda: self._on_round(done)
+        )
+        for course, outcome in loop:
+            done += 1
+            yield self._failed(course) if outcome is None else outcome
+        if not self.alone:
+            self.shop.progress.finish(f"{done} trials")
+        self.checkpoint.remove()
+
+    def _course(self, trial: Trial, steps: int = 0, stop_reason: str | None = None) -> Course:
+        one = trial.config.clustering
+        resets = build.resets(trial.config, self.shop.split.train.x.shape[0])
+        outcome = Outcome(trial)
+        return Course(outcome, one.update_interval, one.max_steps, one.tolerance, resets, steps, stop_reason)
+
+    def _padded(self, template: Config, config: Config) -> tuple[Params, Row]:
+        """The pretrained parameters of a trial, padded to the program's bottleneck, and what was kept with them."""
+        params, metadata = found_pretrained(self.shop, config)
+        model = build.network(config, self.shop.split.train.x.shape[1], self.shop.split.train.image_shape)
+        return (padding.pad(model, params, template.network.bottleneck) if padding.can_pad(model) else params), metadata
+
+    # what `slots.run` calls
+
+    def start(self, slot: int, course: Course) -> None:
+        """k-means on the embedding, or a partition, starts a trial in a slot."""
+        outcome: Outcome = course.trial
+        config = outcome.trial.config
+        params, kept = self._padded(self.program.template, config)
+        outcome.history += kept["history"]
+        outcome.seconds["pretraining"] = kept["seconds"]
+        outcome.from_cache = kept["run"] != self.shop.name
+        if not outcome.from_cache:
+            outcome.rates["pretraining"] = kept["rate"]
+        self.program.set_numbers(slot, config)
+        if config.start.kind in GRAPH_STARTS:
+            self.program.start_from_kmeans(slot, params)  # whose centroids are not computed
+        else:
+            self._note_kmeans(slot, outcome, params)
+        if config.start.kind != "kmeans":
+            self._start_from_partition(slot, outcome)
+        self.phases.start("clustering", course.max_steps)
+        self.clocks[outcome.trial.id] = Clock()
+
+    def advance(self, running: np.ndarray, n_steps: int) -> Any:
+        """Trains an interval."""
+        return self.program.advance(running, n_steps)
+
+    def reset(self, slot: int, reset: Reset) -> None:
+        """Changes the state of a slot."""
+        self.program.reset_slot(slot, reset)
+
+    def finish(self, slot: int, course: Course) -> Outcome:
+        """The outcome of a trial that has stopped."""
+        outcome: Outcome = course.trial
+        config, split = outcome.trial.config, self.shop.split
+        outcome.seconds["clustering"] = self.clocks[outcome.trial.id].seconds
+        outcome.rates["clustering"] = self.clocks.pop(outcome.trial.id).rate()
+        outcome.steps, outcome.stop_reason = course.steps, course.stop_reason
+        padded, _ = self._padded(self.program.template, config)
+        params, centroids, train, rest = self.program.results_of(slot, padded)
+        z, log_q = (split.joined(part, None if rest is None else rest[i]) for i, part in enumerate(train))
+        k, m = config.clustering.n_clusters, config.network.bottleneck
+        outcome.z, outcome.log_q, outcome.centroids = z[:, :m], log_q[:, :k], centroids[:k, :m]
+        if not np.isfinite(outcome.z).all() or np.isnan(outcome.log_q).any():  # a loss is of the steps before the last
+            return self._failed(course, "the embedding became NaN or infinite")
+        model = build.network(config, self.program.n_features, self.program.shape)
+        outcome.params = padding.trim(model, params) if padding.can_pad(model) else params
+        outcome.pretrained, _ = pretrained(self.shop, config)
+        outcome.labels["final"] = outcome.log_q.argmax(axis=1).astype(np.int32)
+        self.phases.finish(f"{course.steps:,} steps, stopped by {course.stop_reason}")
+        self.shop.profiler.stop()
+        return outcome
+
+    def _failed(self, course: Course, error: str | None = None) -> Outcome:
+        outcome: Outcome = course.trial
+        what = error or f"the clustering loss became {course.info.loss}"
+        outcome.steps, outcome.stop_reason = course.steps, slots.FAILED
+        outcome.error = f"{what} within {course.steps} steps: lower clustering.learning_rate, or scale the data"
+        return outcome
+
+    def _note_kmeans(self, slot: int, outcome: Outcome, params: Params) -> None:
+        """Starts from k-means on the embedding, and notes its clusters."""
+        clock = Clock()
+        self.phases.start("k-means on embedding", 1)
+        outcome.labels["autoencoder_kmeans"] = self.program.start_from_kmeans(slot, params)
+        outcome.seconds["autoencoder_kmeans"] = clock.seconds
+        self.phases.advance(1)
+        self.phases.finish()
+
+    def _start_from_partition(self, slot: int, outcome: Outcome) -> None:
+        """Lets the trial learn a partition, of the graph of the samples' neighbours or of its embedding."""
+        trial, store = outcome.trial, self.shop.unfinished
+        method = "graph" if trial.config.start.kind in GRAPH_STARTS else "n2d"
+        checkpoint = Checkpoint(store, f"{method}-{trial.id}")
+        if method == "graph":
+            labels, seconds = partitions.of_graph(trial, self.shop.split, checkpoint, self.phases)
+        else:
+            z = self.program.embedding_of(slot)[:, : trial.config.network.bottleneck]
+            labels, seconds = partitions.of_embedding(trial, z, checkpoint, self.phases)
+        self.phases.start("learning the partition", 1)
+        learning = Clock()
+        self.program.start_from_labels(slot, labels)
+        self.phases.advance(1)
+        self.phases.finish()
+        outcome.labels[method], outcome.seconds[method] = labels, seconds + learning.seconds
+
+    # after every interval
+
+    def _on_round(self, done: int) -> None:
+        for slot, course in enumerate(self.slots):
+            if course is None or course.info is None:
+                continue
+            outcome: Outcome = course.trial
+            outcome.history.append(self._row(slot, course))
+            self.clocks[outcome.trial.id].note("clustering", course.steps)
+            self.shop.profiler.window_ended("clustering")
+        if self.alone:
+            info = self.slots[0].info
+            self.shop.progress.advance(self.slots[0].steps, loss=info.loss, label_change=info.label_change)
+        else:
+            running = sum(course is not None for course in self.slots)
+            self.shop.progress.advance(done, running=running, waiting=len(self.trials) - done - running)
+        if self.checkpoint.is_due():
+            self._save()
+
+    def _row(self, slot: int, course: Course) -> Row:
+        info = course.info
+        row: Row = {"phase": "clustering", "step": course.steps, "loss": info.loss}
+        row |= {"label_change": info.label_change, "smallest_cluster": int(info.smallest_cluster)}
+        row |= {f"term_{name}": value for name, value in info.terms.items()}
+        watch = self.shop.watch
+        return row if watch is None else row | watch(course.trial.trial, self.program.labels_of(slot))
+
+    def _save(self) -> None:
+        labels = {str(slot): course.trial.labels for slot, course in enumerate(self.slots) if course}
+        courses = [
+            course
+            and {
+                "id": course.trial.trial.id,
+                "steps": course.steps,
+                "stop_reason": course.stop_reason,
+                "methods": list(course.trial.labels),
+                "history": course.trial.history,
+                "rates": course.trial.rates,
+                "from_cache": course.trial.from_cache,
+                "seconds": course.trial.seconds | {"clustering": self.clocks[course.trial.trial.id].seconds},
+            }
+            for course in self.slots
+        ]
+        self.checkpoint.save({"states": self.program.states, "labels": labels}, {"courses": courses})
+
+    def _resume(self) -> None:
+        """Puts trials that were under way back into their slots; those that have finished since stay out."""
+        saved = self.checkpoint.metadata()
+        if saved is None:
+            return
+        labels = {str(slot): dict.fromkeys(old["methods"], 0) for slot, old in enumerate(saved["courses"]) if old}
+        found = self.checkpoint.load({"states": self.program.states, "labels": labels})
+        if found is None:
+            return
+        self.program.states = self.program.put(found[0]["states"])
+        trials = {trial.id: trial for trial in self.trials}
+        for slot, old in enumerate(saved["courses"]):
+            if old is not None and old["id"] in trials:
+                self.slots[slot] = self._resumed(trials[old["id"]], old, found[0]["labels"][str(slot)])
+                self.program.set_numbers(slot, trials[old["id"]].config)
+
+    def _resumed(self, trial: Trial, old: Row, labels: dict[str, np.ndarray]) -> Course:
+        course = self._course(trial, old["steps"], old["stop_reason"])
+        outcome: Outcome = course.trial
+        outcome.labels, outcome.history, outcome.rates = labels, old["history"], old["rates"]
+        outcome.seconds, outcome.from_cache = old["seconds"], old["from_cache"]
+        self.clocks[trial.id] = Clock(outcome.seconds.pop("clustering"))
+        return course

@@ -1,0 +1,58 @@
+"""Partitions of the samples that clustering starts from; what is found of one is kept until its trial ends."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dec_jax import graph, n2d
+from dec_jax.runner.checkpoint import Checkpoint
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.split import Split
+from dec_jax.runner.work import Clock, Trial
+
+Found = tuple[np.ndarray, float]  # clusters (n,) int32, and the seconds that they took
+Part = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: PhaseProgress) -> Found:
+    """The partition of the graph of the samples' neighbours: by Leiden's communities, or the spectral one."""
+    one, k = trial.config.start, trial.config.clustering.n_clusters
+
+    def part(_: dict[str, Any]) -> dict[str, Any]:
+        near = split.neighbors(trial.config.data.scaling, one.neighbors)
+        if one.kind == "leiden":
+            return {"labels": graph.partition(near, k, seed=trial.config.seed)}
+        edges = graph.neighbor_graph(near.indices)
+        return {"labels": graph.refine(edges, graph.spectral(edges, k, seed=trial.config.seed), k)}
+
+    progress.start("partition of the graph", 1)
+    return _in_parts([part], checkpoint, progress)
+
+
+def of_embedding(trial: Trial, z: np.ndarray, checkpoint: Checkpoint, progress: PhaseProgress) -> Found:
+    """The partition that N2D finds in the embedding z (n, m)."""
+    k, seed = trial.config.clustering.n_clusters, trial.config.seed
+
+    def near(found: dict[str, Any]) -> n2d.Neighbors:
+        return n2d.Neighbors(found["indices"], found["distances"])
+
+    parts: list[Part] = [
+        lambda _: n2d.neighbors(z)._asdict(),
+        lambda found: {"laid_out": n2d.layout(z, k, near(found), seed=seed)},
+        lambda found: {"labels": n2d.mixture(found["laid_out"], near(found), k, seed=seed)},
+    ]
+    progress.start("N2D on the embedding", len(parts))
+    return _in_parts(parts, checkpoint, progress)
+
+
+def _in_parts(parts: list[Part], checkpoint: Checkpoint, progress: PhaseProgress) -> Found:
+    """Does the parts that are not kept; each one takes what the ones before it found."""
+    found, saved = checkpoint.load() or ({}, {"done": 0, "seconds": 0.0})
+    clock = Clock(saved["seconds"])
+    for done in range(saved["done"], len(parts)):
+        found |= parts[done](found)
+        checkpoint.save(found, {"done": done + 1, "seconds": clock.seconds})
+        progress.advance(done + 1)
+    progress.finish()
+    return np.asarray(found["labels"], np.int32), clock.seconds

@@ -1,0 +1,226 @@
+"""Runs trials on the workers of a Ray cluster: in groups that share pretrainings, each one a remote task.
+
+Ray is imported where it is used: nothing else needs it.
+"""
+
+import os
+import socket
+import types
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dec_jax.runner import capacity
+from dec_jax.runner.config import Config
+from dec_jax.runner.layout import make_layout
+from dec_jax.runner.programs import Sizes, sizes_of
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.split import Split
+from dec_jax.runner.table import make_row
+from dec_jax.runner.trainer import train
+from dec_jax.runner.work import Trial, Workshop
+from dec_jax.storage import Store
+
+Row = dict[str, Any]
+MAX_TRIALS = 64  # of a group with more than one pretraining: as many as lie side by side
+MAX_RETRIES = 3  # of a group
+SECONDS_TO_ANSWER = 10.0
+
+
+class Options(NamedTuple):
+    """What workers run trials with.
+
+    Attributes:
+        cache: folder of pretrained networks on the worker.
+        memory: what a device may use, as `capacity.memory_limit` reads it.
+        data_shards: devices that share one trial's samples.
+        name: of the sweep, by which it knows its own pretrainings again.
+    """
+
+    cache: Path
+    memory: str | None
+    data_shards: int
+    name: str
+
+
+class Work(NamedTuple):
+    """What all tasks of one sweep share: a name, and what a worker's workshop is made of."""
+
+    name: str
+    split: Split
+    sizes: Sizes
+    options: Options
+    neighbours: int
+
+
+class Workers(NamedTuple):
+    """What the cluster offers: tasks at the same time, those of them on one node, what each one asks Ray for."""
+
+    count: int
+    neighbours: int
+    needs: dict[str, int]
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray, as it is where it runs already; else the cluster at the address, or at RAY_ADDRESS; else one of its own.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ValueError: no Ray cluster answers, or this machine is no part of it.
+    """
+    ray = _ray()
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    if address:
+        _check_answers(address)
+    try:
+        with warnings.catch_warnings():
+            # JAX warns of the forks by which Ray starts its processes; these run other programs at once.
+            warnings.filterwarnings("ignore", message=r"os\.fork")
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    except (Exception, SystemExit) as error:  # it ends the process where something else than Ray answers
+        raise ValueError(f"Ray cannot be used at {address or 'this machine'}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _parse_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"ray_address must be HOST:PORT, got {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries for two minutes, and then ends the process."""
+    try:
+        socket.create_connection(_parse_address(address), timeout=SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise ValueError(f"ray_address {address} does not answer: {error.strerror or error}") from error
+
+
+def run(
+    split: Split,
+    batches: Sequence[Sequence[Trial]],
+    configs: Sequence[Config],
+    options: Options,
+    progress: PhaseProgress,
+) -> Iterator[Row]:
+    """Rows of the trials, as they arrive from the workers of the connected cluster.
+
+    Args:
+        split: the samples.
+        batches: the trials that are left, those of one pretraining together.
+        configs: of the whole sweep.
+        options: what workers run them with.
+        progress: where it is shown how many are done.
+
+    Raises:
+        ValueError: the cluster has no fitting workers, or a group's worker died again and again.
+        Exception: what a trial raised on its worker.
+    """
+    ray = _ray()
+    workers = _workers(ray, options.data_shards)
+    sizes = sizes_of(configs, workers.count)
+    work = Work(uuid.uuid4().hex, split.portable(), sizes, options, workers.neighbours)
+    # A group that lost its worker is started again from here, with the trials that are left of it.
+    task = ray.remote(max_retries=0, **workers.needs)(_run_group)
+    shared = ray.put(work)
+    groups = make_groups(batches, workers.count)
+    total, done = sum(map(len, groups)), 0
+    progress.start(f"trials on {workers.count} workers", total)
+    running = {task.remote(shared, group): (group, MAX_RETRIES) for group in groups}
+    try:
+        while running:
+            (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
+            group, retries = running[stream]
+            try:
+                row = ray.get(next(stream))
+            except StopIteration:
+                del running[stream]
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                if not retries:
+                    raise ValueError(
+                        f"a group of {len(group)} trials lost its worker again and again: {error}"
+                    ) from None
+                del running[stream]
+                running[task.remote(shared, group)] = group, retries - 1
+            else:
+                group[:] = [trial for trial in group if trial.id != row["id"]]
+                done += 1
+                progress.advance(done, left=total - done)
+                yield row
+    finally:
+        for stream in running:
+            ray.cancel(stream, force=True)
+    progress.finish(f"{total} trials")
+
+
+def make_groups(batches: Sequence[Sequence[Trial]], n_workers: int) -> list[list[Trial]]:
+    """Puts batches of one pretraining together, as many groups as workers or more where there are enough batches."""
+    most = max(1, len(batches) // n_workers)
+    groups: list[list[Trial]] = []
+    n_batches = most
+    for batch in batches:
+        if n_batches < most and len(groups[-1]) + len(batch) <= MAX_TRIALS:
+            groups[-1] += batch
+            n_batches += 1
+        else:
+            groups.append(list(batch))
+            n_batches = 1
+    return groups
+
+
+def _workers(ray: types.ModuleType, data_shards: int) -> Workers:
+    """A task has `data_shards` GPUs where there are any, else a CPU."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    kind, share = ("GPU", data_shards) if any(node.get("GPU") for node in nodes) else ("CPU", 1)
+    counts = [int(node.get(kind, 0)) // share for node in nodes]
+    if not sum(counts):
+        raise ValueError(f"the Ray cluster must have a node with {share} {kind}s, got {max(counts, default=0)}")
+    needs = {"num_cpus": 1, "num_gpus": share} if kind == "GPU" else {"num_cpus": 1}
+    return Workers(sum(counts), max(counts) if kind == "CPU" else 1, needs)
+
+
+# -------------------------------------------------------------------------------------------------------- on a worker
+
+_workshops: dict[str, Workshop] = {}  # a worker has many groups of one sweep: its programs are compiled once
+
+
+def _run_group(work: Work, trials: list[Trial]) -> Iterator[Row]:
+    """Rows of one group."""
+    if work.name not in _workshops:
+        _workshops.clear()
+        _workshops[work.name] = _make_workshop(work)
+    shop = _workshops[work.name]
+    for outcome in train(shop, trials, work.sizes):
+        yield make_row(outcome, shop.split.held_out)
+
+
+def _make_workshop(work: Work) -> Workshop:
+    options = work.options
+    limit = capacity.memory_limit(options.memory)
+    if options.memory is None:  # the processor's memory is shared by all tasks on a node
+        limit //= work.neighbours
+    split = replace(work.split, layout=make_layout(options.data_shards))
+    return Workshop(split, Store(options.cache), Store(None), limit, PhaseProgress(), options.name)
+
+
+def _ray() -> types.ModuleType:
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError('engine ray needs Ray: pip install "dec_jax[ray]"') from error
+    return ray

@@ -1,0 +1,201 @@
+"""What a finished run leaves behind: a table on the screen, and a folder of results and pictures."""
+
+import csv
+import json
+import platform
+import shutil
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dec_jax import metrics
+from dec_jax.checkpoints import save_model
+from dec_jax.data import UNLABELLED
+from dec_jax.data.atomic import atomic_write
+from dec_jax.identity import git_commit
+from dec_jax.runner import pictures
+from dec_jax.runner.config import as_json
+from dec_jax.runner.runs import Run
+
+METHODS = {
+    "kmeans": "k-means on the input",
+    "autoencoder_kmeans": "k-means on the embedding",
+    "graph": "partition of the neighbours",
+    "n2d": "N2D on the embedding",  # where clustering starts from it
+    "final": "DEC",
+}
+PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
+HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
+RESULT_FILE = "result.json"
+PICTURES = ("loss_curves.png", "embedding.png", "top_samples.png", "reconstructions.png", "confusion.png")
+FILES = ("model", "assignments.npz", "history.csv", *PICTURES, RESULT_FILE)
+TRAINED, FROM_CACHE = "trained", "from cache"
+LABELS_OF = "labels_of_"  # before a method's name in assignments.npz; the final ones are "labels"
+NEW = ".new"  # where a result is written before it takes the place of the one before
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """The content of `result.json`."""
+    n, d = run.data.x.shape
+    outcome, device = run.outcome, jax.devices()[0]
+    return {
+        "settings": {name: as_json(value) for name, value in run.config.flat().items()},
+        "data": {"name": run.data.name, "n_samples": n, "n_features": d},
+        **{method: _scores(run, method) for method in methods(outcome.labels)},
+        "pretraining": FROM_CACHE if outcome.from_cache else TRAINED,
+        "seconds": outcome.seconds,
+        "steps_per_second": outcome.rates,
+        "steps": outcome.steps,
+        "stop_reason": outcome.stop_reason,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "git_commit": git_commit(),
+    }
+
+
+def methods(found: Container[str]) -> dict[str, str]:
+    """Those of `METHODS` that a run has labels of, or a result scores."""
+    return {method: name for method, name in METHODS.items() if method in found}
+
+
+def _scores(run: Run, method: str) -> dict[str, Any]:
+    labels = run.outcome.labels[method]
+    sizes = np.bincount(labels, minlength=run.config.clustering.n_clusters).tolist()
+    if run.data.y is None:
+        return {"acc": None, "nmi": None, "ari": None, "cluster_sizes": sizes}
+    return metrics.scores(run.data.y, labels, unlabelled=UNLABELLED) | {"cluster_sizes": sizes}
+
+
+def objective_name(objective: str) -> str:
+    """What tables call the result of an objective: DEC, IDEC, …, or the function of the user's own."""
+    return objective.partition(":")[2] or objective.upper()
+
+
+def print_table(result: Mapping[str, Any], console: Console) -> None:
+    """Prints the methods' scores, where there are labels, and the seconds that each one took in all."""
+    seconds = result["seconds"]
+    started = sum(seconds.get(name, 0.0) for name in ("pretraining", "graph", "n2d", "autoencoder_kmeans"))
+    totals = {"kmeans": seconds.get("kmeans"), "graph": seconds.get("graph"), "final": started + seconds["clustering"]}
+    totals["autoencoder_kmeans"] = seconds["pretraining"] + seconds.get("autoencoder_kmeans", 0.0)
+    totals["n2d"] = seconds["pretraining"] + seconds.get("n2d", 0.0)
+    data = result["data"]
+    title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
+    table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
+    names = methods(result) | {"final": objective_name(result["settings"]["clustering.objective"])}
+    for method, name in names.items():
+        scores = (result[method][score] for score in ("acc", "nmi", "ari"))
+        cells = ("–" if score is None else f"{score:.4f}" for score in scores)
+        table.add_row(name, *cells, f"{totals[method]:.1f}")
+    console.print(table)
+    phases = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in seconds.items())
+    console.print(f"phases: {phases}")
+    if result["pretraining"] == FROM_CACHE:
+        console.print(f"pretraining: {FROM_CACHE}")
+    for phase, rate in result["steps_per_second"].items():
+        if rate is not None:
+            console.print(f"{phase}: {rate:.1f} steps/s")
+    console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
+
+
+def write(folder: Path, run: Run, result: Mapping[str, Any], *, draw: bool = True) -> None:
+    """Writes the model and the tables, in the place of a previous result's, and then draws the pictures.
+
+    A picture that cannot be drawn is left out with a warning.
+
+    Args:
+        folder: the folder.
+        run: a finished one.
+        result: from `summarize`.
+        draw: whether anybody wants pictures.
+
+    Raises:
+        OSError: the folder cannot be written; a previous result stays as it was.
+    """
+    new = folder / NEW
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        save_model(new / "model", run.trained)
+        of_methods = {
+            f"{LABELS_OF}{method}": labels for method, labels in run.outcome.labels.items() if method != "final"
+        }
+        with atomic_write(new / "assignments.npz") as file:
+            np.savez_compressed(file, labels=run.outcome.labels["final"], q=run.q, z=run.outcome.z, **of_methods)
+        _write_history(new / "history.csv", run.outcome.history)
+        with atomic_write(new / RESULT_FILE, "w") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+        _replace(new, folder)
+        if draw:
+            _draw(new, run)
+            for name in PICTURES:
+                if (new / name).exists():
+                    (new / name).replace(folder / name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Moves the new files to their places; `result.json` goes first and comes last, so it stands by a whole result."""
+    for name in reversed(FILES):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)
+    for name in FILES:
+        if (new / name).exists():
+            (new / name).rename(folder / name)
+
+
+def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_write(path, "w") as file:
+        columns = dict.fromkeys([*HISTORY_COLUMNS, *(name for row in history for name in row)])
+        writer = csv.DictWriter(file, list(columns), restval="")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _draw(folder: Path, run: Run) -> None:
+    for name, picture in _pictures(run).items():
+        try:
+            picture(folder / name)
+        except ImportError as error:
+            warnings.warn(f"no pictures were drawn: {error}", stacklevel=3)
+            return
+        except Exception as error:  # no failure of a picture is worth a finished result
+            (folder / name).unlink(missing_ok=True)
+            warnings.warn(f"{name} was not drawn: {error or type(error).__name__}", stacklevel=3)
+
+
+def _pictures(run: Run) -> dict[str, Callable[[Path], None]]:
+    """By their files' names, functions that draw the pictures of a run."""
+    shape, history, z = run.data.image_shape, run.outcome.history, run.outcome.z
+    title = f"{run.data.name}: embedding after clustering, {run.config.clustering.n_clusters} clusters"
+    shown = {"labels": run.outcome.labels["final"], "title": title, "seed": run.config.seed}
+    if run.config.clustering.kernel != "logits":  # which has no centroids
+        shown["centroids"] = np.asarray(run.trained.centroids)
+    found = {
+        "embedding.png": partial(pictures.embedding_2d, z=z, **shown),
+        "top_samples.png": partial(pictures.top_samples, x=run.data.x, q=run.q, image_shape=shape),
+    }
+    if history:
+        found["loss_curves.png"] = partial(pictures.loss_curves, history=history)
+    if run.reconstructions:
+        x, x_hat = run.reconstructions
+        found["reconstructions.png"] = partial(pictures.reconstructions, x=x, x_hat=x_hat, image_shape=shape)
+    if run.data.y is not None:
+        found["confusion.png"] = partial(_draw_confusion, run=run)
+    return found
+
+
+def _draw_confusion(path: Path, run: Run) -> None:
+    matched = metrics.matched_confusion(*metrics.labelled(run.data.y, run.outcome.labels["final"], UNLABELLED))
+    pictures.confusion(path, confusion=matched, class_names=run.data.class_names)

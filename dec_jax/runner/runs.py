@@ -1,0 +1,291 @@
+"""One run: k-means on the input and a trial, in a folder that an interrupted run goes on from."""
+
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.special import expit
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from dec_jax import data, metrics, networks
+from dec_jax.data import UNLABELLED, Dataset
+from dec_jax.data.atomic import atomic_write, remove_orphans
+from dec_jax.identity import fingerprint, versions
+from dec_jax.networks import Params
+from dec_jax.runner import build, capacity, fitting, trainer
+from dec_jax.runner.checkpoint import Checkpoint
+from dec_jax.runner.config import Config
+from dec_jax.runner.layout import Layout
+from dec_jax.runner.profiler import Profiler
+from dec_jax.runner.programs import Compiled, sizes_of
+from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.split import Split, split
+from dec_jax.runner.trainer import train
+from dec_jax.runner.work import Outcome, Trial, Workshop, trial_id
+from dec_jax.samples import Samples, take_rows
+from dec_jax.slots import FAILED
+from dec_jax.storage import Store
+from dec_jax.trained_model import TrainedModel
+
+UNFINISHED = "unfinished"
+PRETRAINED = "pretrained"  # of a run without a cache, in its folder until it ends
+IDENTITY_FILE = "identity.json"
+N_RECONSTRUCTIONS = 10
+BASELINE_SAMPLES, BASELINE_FEATURES = 20_000, 200  # at most, where nobody asks for k-means on the input
+
+
+@dataclass
+class Run:
+    """A finished run.
+
+    Attributes:
+        config: resolved for the data.
+        data: what was clustered.
+        outcome: of the trial; its labels have "kmeans", those of k-means on the input, too.
+        trained: the trained model.
+        q: (n, k) soft assignment.
+        reconstructions: ten scaled samples and their reconstructions after pretraining, each (10, d); None where
+            nothing was pretrained.
+    """
+
+    config: Config
+    data: Dataset
+    outcome: Outcome
+    trained: TrainedModel
+    q: np.ndarray
+    reconstructions: tuple[np.ndarray, np.ndarray] | None
+
+
+@dataclass
+class Desk:
+    """What a run works with.
+
+    Attributes:
+        folder: of the run.
+        progress: where work is shown.
+        profiler: traces a part of each phase.
+        cache: networks that runs share; None for no such thing.
+        inputs: k-means on the input that runs share; None for no such thing.
+        data_dir: as in `data.load`.
+        baseline: whether k-means on the input runs too; None where its time would be small beside the rest.
+        compiled: programs that runs on the same samples share.
+    """
+
+    folder: Path
+    progress: PhaseProgress
+    profiler: Profiler
+    cache: Store | None = None
+    inputs: Store | None = None
+    data_dir: str | None = None
+    baseline: bool | None = None
+    compiled: Compiled = field(default_factory=Compiled)
+
+
+def run(config: Config, dataset: Dataset, desk: Desk) -> Run:
+    """Runs k-means on the input, pretraining, k-means on the embedding, and the clustering phase.
+
+    Args:
+        config: from `build.resolve`.
+        dataset: what is clustered; its labels are read for scores alone.
+        desk: what it works with; work in progress lies in its folder until `forget` is called.
+
+    Raises:
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    samples = whole(config, dataset, desk.data_dir)
+    shop = workshop(samples, desk)
+    found = _input_kmeans(config, samples, desk) if _wants_baseline(desk, dataset) else None
+    trial = Trial(0, trial_id(config, samples.fingerprint), config)
+    (outcome,) = train(shop, [trial], sizes_of([config]))
+    if outcome.stop_reason == FAILED:
+        raise FloatingPointError(outcome.error)
+    if found:
+        outcome.labels = {"kmeans": found[0]} | outcome.labels
+        outcome.seconds = {"kmeans": found[1]} | outcome.seconds
+    return _finished(outcome, samples)
+
+
+def _wants_baseline(desk: Desk, dataset: Dataset) -> bool:
+    if desk.baseline is not None:
+        return desk.baseline
+    n, d = dataset.x.shape
+    return desk.inputs is not None or (n <= BASELINE_SAMPLES and d <= BASELINE_FEATURES)
+
+
+def pretrain(config: Config, dataset: Dataset, desk: Desk) -> tuple[Any, Params, Samples]:
+    """Runs the pretraining alone.
+
+    Args:
+        config: from `build.resolve`.
+        dataset: what is pretrained on.
+        desk: what it works with; a network that its cache holds is not trained again.
+
+    Returns:
+        The network, a Flax module, its parameters, and the scaled samples (n, d) float32 on the device.
+
+    Raises:
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    samples = whole(config, dataset, desk.data_dir)
+    params = trainer.pretrain(workshop(samples, desk), config)
+    model = build.network(config, dataset.x.shape[1], dataset.image_shape)
+    x, _ = samples.scaled(config.data.scaling)
+    return model, jax.tree.map(jax.numpy.asarray, params), x
+
+
+def whole(config: Config, dataset: Dataset, data_dir: str | None = None) -> Split:
+    """All samples of a data set, and those without labels that the configuration pretrains on."""
+    unlabelled = data.load_unlabelled(config.data.name, data_dir) if config.data.unlabelled else None
+    return split(dataset, 0.0, Layout(None), unlabelled)
+
+
+def workshop(samples: Split, desk: Desk) -> Workshop:
+    """What the trial of a run is trained with."""
+    unfinished = Store(desk.folder / UNFINISHED)
+    pretrained = desk.cache or Store(desk.folder / UNFINISHED / PRETRAINED)
+    y = samples.whole.y
+
+    def watch(_: Trial, labels: np.ndarray) -> dict[str, float]:
+        return {} if y is None else metrics.scores(y, labels, unlabelled=UNLABELLED)
+
+    limit = capacity.memory_limit(None)
+    name = str(desk.folder.resolve())
+    return Workshop(samples, pretrained, unfinished, limit, desk.progress, name, watch, desk.profiler, desk.compiled)
+
+
+def claim(config: Config, dataset: Dataset, folder: Path, *, overwrite: bool = False) -> None:
+    """Makes work in progress in a folder this run's own.
+
+    Args:
+        config: of the run.
+        dataset: what is clustered; the scores in a history are those of its labels.
+        folder: of the run.
+        overwrite: whether the work of another run may be thrown away.
+
+    Raises:
+        ValueError: the folder holds the unfinished work of another run, and `overwrite` is not set.
+    """
+    labels = None if dataset.y is None else fingerprint(dataset.y)
+    shape = None if dataset.image_shape is None else list(dataset.image_shape)
+    made_from = {"samples": fingerprint(dataset.x), "image_shape": shape, "labels": labels, "versions": versions()}
+    identity = config.clustering_identity() | made_from
+    unfinished, wanted = folder / UNFINISHED, json.loads(json.dumps(identity))
+    if _belongs_to_another(unfinished, wanted, overwrite):
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    remove_orphans(unfinished, alone=True)
+    with atomic_write(unfinished / IDENTITY_FILE, "w") as file:
+        json.dump(wanted, file, sort_keys=True)
+
+
+def forget(folder: Path) -> None:
+    """Forgets work in progress: the result has been written."""
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+
+
+def _belongs_to_another(folder: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
+    """Whether the folder holds what is to be thrown away: work of another run, or of one that nobody knows.
+
+    Raises:
+        ValueError: it does, and `overwrite` is not set.
+    """
+    try:
+        found = json.loads((folder / IDENTITY_FILE).read_text())
+    except FileNotFoundError:
+        return folder.exists()  # removing it was cut short
+    except ValueError:
+        found = None
+    if found == wanted:
+        return False
+    if not overwrite:
+        difference = _difference(found, wanted) if isinstance(found, dict) else f"its {IDENTITY_FILE} is damaged"
+        raise ValueError(
+            f"{folder.parent} holds an unfinished run with other settings ({difference}); "
+            "repeat its command to finish it, or add --overwrite to throw it away"
+        )
+    return True
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    found, wanted = _by_name(found), _by_name(wanted)
+    names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    shown = [f"{name} {found.get(name)} instead of {wanted.get(name)}" for name in names[:3]]
+    return ", ".join(shown + ["…"] * (len(names) > 3))
+
+
+def _by_name(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Its parts one by one: a mapping of an identity is told by what differs in it."""
+    flat: dict[str, Any] = {}
+    for name, value in identity.items():
+        parts = value if isinstance(value, Mapping) else None
+        flat |= {name: value} if parts is None else {f"{name.removesuffix('s')} of {key}": parts[key] for key in parts}
+    return flat
+
+
+def _input_kmeans(config: Config, samples: Split, desk: Desk) -> tuple[np.ndarray, float]:
+    """Clusters (n,) int32 and seconds of k-means on the scaled input, the best of several restarts."""
+    n_restarts = config.start.kmeans_restarts
+    x = data.apply_scaling(samples.scaling(config.data.scaling), samples.train.x)
+    store = Store(desk.folder / UNFINISHED) if desk.inputs is None else desk.inputs
+    checkpoint = Checkpoint(store, "kmeans")
+    best, saved = checkpoint.load() or ({"inertia": np.float64(np.inf)}, {"done": 0, "seconds": 0.0})
+    desk.progress.start("k-means on the input", n_restarts, saved["done"])
+    began = time.perf_counter() - saved["seconds"]
+    for done in range(saved["done"] + 1, n_restarts + 1):
+        seed = np.random.SeedSequence([config.seed, done]).generate_state(1)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct samples than clusters, said once
+            found = KMeans(config.clustering.n_clusters, n_init=1, random_state=int(seed)).fit(x)
+        if found.inertia_ < best["inertia"]:
+            best = {"inertia": np.float64(found.inertia_), "labels": found.labels_}
+        if checkpoint.is_due() or done == n_restarts:
+            checkpoint.save(best, {"done": done, "seconds": time.perf_counter() - began})
+        desk.progress.advance(done, inertia=float(best["inertia"]))
+    desk.progress.finish()
+    return np.asarray(best["labels"], np.int32), time.perf_counter() - began
+
+
+def _finished(outcome: Outcome, samples: Split) -> Run:
+    config, dataset = outcome.trial.config, samples.whole
+    model = fitting.trained(outcome, dataset, samples.scaling(config.data.scaling))
+    pretrained = config.pretraining.layer_wise_steps + config.pretraining.fine_tuning_steps > 0
+    reconstructions = _reconstructions(config, model.model, outcome, samples) if pretrained else None
+    if reconstructions:
+        _report_dead_units(*reconstructions)
+    _report_empty_clusters(config, outcome)
+    return Run(config, dataset, outcome, model, np.exp(outcome.log_q), reconstructions)
+
+
+def _reconstructions(config: Config, model: Any, outcome: Outcome, samples: Split) -> tuple[np.ndarray, np.ndarray]:
+    x, _ = samples.scaled(config.data.scaling)
+    rows = np.linspace(0, x.shape[0] - 1, min(N_RECONSTRUCTIONS, x.shape[0])).astype(np.int32)
+    taken = take_rows(x, rows)
+    made = np.asarray(networks.reconstruct(model, outcome.pretrained, taken))
+    return np.asarray(taken), expit(made) if config.pretraining.loss == "bce_logits" else made
+
+
+def _report_dead_units(samples: np.ndarray, reconstructions: np.ndarray) -> None:
+    if np.ptp(samples, axis=0).any() and not np.ptp(reconstructions, axis=0).any():
+        warnings.warn(
+            "the autoencoder reconstructs all samples alike: in one of its layers every unit has died. "
+            "Another seed or a lower pretraining.learning_rate may train it",
+            stacklevel=2,
+        )
+
+
+def _report_empty_clusters(config: Config, outcome: Outcome) -> None:
+    k = config.clustering.n_clusters
+    n_empty = k - len(np.unique(outcome.labels["final"]))
+    if n_empty:
+        warnings.warn(
+            f"{n_empty} of {k} clusters are empty: size_balance=1, resets or reseed_empty=true may keep them alive",
+            stacklevel=2,
+        )

@@ -1,0 +1,146 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dec_jax.data.tables import read_table
+
+pd = pytest.importorskip("pandas")
+X = np.array([[15249.6, 25634.9, 12396.4], [-0.1, 1e-7, 3.0], [28244.9, 19530.0, 1 / 3]])
+NAMES = ["height", "weight, kg", "$ Größe"]
+
+
+def line(row, separator=",", decimal="."):
+    return separator.join(repr(float(value)).replace(".", decimal) for value in row)
+
+
+def text(separator=",", decimal=".", header=True, end="\n", trailing=""):
+    names = [separator.join(f'"{name}"' for name in NAMES)] * header
+    return "".join(row + trailing + end for row in [*names, *(line(row, separator, decimal) for row in X)])
+
+
+DIALECTS = {
+    "plain": text().encode(),
+    "headerless": text(header=False).encode(),
+    "CRLF": text(end="\r\n").encode(),
+    "CR": text(end="\r").encode(),
+    "no last line end": text().rstrip().encode(),
+    "mark": text().encode("utf-8-sig"),
+    "latin-1": text().encode("latin-1"),
+    "UTF-16": text().encode("utf-16"),
+    "packed": gzip.compress(text().encode()),
+    "semicolons": text(";").encode(),
+    "decimal commas": text(";", ",").encode(),
+    "tabs": text("\t").encode(),
+    "spaces": text(" ").encode(),
+    "bars": text("|").encode(),
+    "trailing commas": text(trailing=",").encode(),
+    "comments": b"# measured 2021\n#\n" + text().encode() + b"",
+    "empty lines": text().replace("\n", "\n\n").encode(),
+    "quoted": "\n".join(",".join(f'"{value!r}"' for value in row) for row in X.tolist()).encode(),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".TXT"])
+def test_the_same_numbers_from_each_dialect(tmp_path, dialect, suffix):
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(DIALECTS[dialect])
+    frame, notes = read_table(path)
+    np.testing.assert_array_equal(frame.to_numpy(), X)
+    named = dialect not in ("headerless", "quoted")
+    assert list(frame.columns) == (NAMES if named else ["0", "1", "2"])
+    assert ("the first line is the header" if named else "no header") in notes[0]
+    assert ("cp1252" in notes[0]) == (dialect == "latin-1")
+
+
+def test_thousands(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text('a,b\n"15,249.6","1,000,000"\n"12.5","7"\n')
+    np.testing.assert_array_equal(read_table(path).frame.to_numpy(), [[15249.6, 1e6], [12.5, 7]])
+
+
+@pytest.mark.parametrize("to_file", ["to_csv", "to_parquet", "to_feather", "to_excel"])
+def test_what_pandas_writes(tmp_path, to_file):
+    frame = pd.DataFrame({"a": [1.5, np.nan, 3.0], "b": ["x", "y", None], "c": [1, 2, 3]})
+    suffix = {"to_csv": "csv", "to_parquet": "parquet", "to_feather": "feather", "to_excel": "xlsx"}[to_file]
+    path = tmp_path / f"my table #1.{suffix}"
+    getattr(frame, to_file)(path, **({} if suffix in ("parquet", "feather") else {"index": False}))
+    read = read_table(path).frame
+    assert list(read.columns) == ["a", "b", "c"]
+    np.testing.assert_array_equal(read["a"], frame["a"])
+    np.testing.assert_array_equal(read["c"], frame["c"])
+    assert read["b"].isna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("index", [False, True])
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_numbers_as_names(tmp_path, index, suffix):
+    path = tmp_path / f"mine.{suffix}"
+    frame = pd.DataFrame(np.random.default_rng(0).integers(0, 17, (30, 8)))
+    frame.to_csv(path, index=index) if suffix == "csv" else frame.to_excel(path, index=index)
+    read, notes = read_table(path)
+    assert len(read) == 30
+    assert list(read.columns) == ([""] if index else []) + [str(i) for i in range(8)]
+    assert "the first line is the header" in notes[0]
+
+
+def test_empty_fields_are_missing_values_and_never_a_header(tmp_path):
+    path = tmp_path / "mine.csv"
+    for first in (",", "NA,NA", "NA,2"):
+        path.write_text(f"{first}\n1,2\n3,4\n")
+        frame = read_table(path).frame
+        assert len(frame) == 3
+        assert frame.iloc[0].isna().any()
+
+
+def test_a_row_that_ends_in_a_comment_sign_stays(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\n" + "1,C#\n" * 12 + "# the end\n")
+    assert read_table(path).frame["b"].tolist() == ["C#"] * 12
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("1,2\n3\n", "line 2 holds 1, the lines above hold 2"),
+        ("a,b\n1,2\n\n3,4\n5,6,7\n", "line 5 holds 3, the lines above hold 2"),
+        ("# c\na;b\n1;2\n3\n", "line 4 holds 1, the lines above hold 2 .separated by ';'"),
+        ("a,a\n1,2\n", "a name of its own for each column, got 'a' 2 times"),
+        ("a,b\n", "at least one sample, got a header alone"),
+        ("", "at least one sample, got an empty file"),
+    ],
+)
+def test_text_that_is_no_table(tmp_path, content, problem):
+    path = tmp_path / "mine.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=problem) as raised:
+        read_table(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather", ".xlsx"])
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff\xfe" * 50, b"PK\x03\x04" + b"\x00" * 64, b"PAR1"])
+def test_damaged_files(tmp_path, suffix, content):
+    path = tmp_path / f"mine{suffix}"
+    path.write_bytes(content)
+    if (suffix, content) == (".csv", b"PAR1"):
+        content = b"PAR1\x00"
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"is damaged, or no \{suffix} file") as raised:
+        read_table(Path(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_empty_sheet(tmp_path):
+    pd.DataFrame().to_excel(tmp_path / "mine.xlsx")
+    with pytest.raises(ValueError, match="got an empty sheet"):
+        read_table(tmp_path / "mine.xlsx")
+
+
+def test_what_is_not_installed_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    (tmp_path / "mine.xlsx").write_bytes(b"")
+    with pytest.raises(ImportError, match=r'a \.xlsx file needs openpyxl: pip install "dec_jax\[tables\]"'):
+        read_table(tmp_path / "mine.xlsx")

@@ -1,0 +1,73 @@
+"""Data of the tiny runs, one of them that has been finished, and programs that are compiled once."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from dec_jax.runner import checkpoint, report
+
+from .tiny_run import SMALL, X, Y, cluster
+
+UNOPTIMIZED = {"jax_disable_most_optimizations": True}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def compiled_programs(tmp_path_factory):
+    """Compiles quickly, and keeps programs where other tests and their processes find them; returns the folder."""
+    folder = tmp_path_factory.mktemp("compiled")
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in (options | UNOPTIMIZED).items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    # Processes that tests start compile the same programs.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (options | UNOPTIMIZED).items():
+            patch.setenv(name.upper(), str(value))
+        yield folder
+    for name, value in (before | dict.fromkeys(UNOPTIMIZED, False)).items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Paths of the samples (x) and their labels (y)."""
+    folder = tmp_path_factory.mktemp("files")
+    np.save(folder / "x.npy", X)
+    np.save(folder / "y.npy", Y)
+    return SimpleNamespace(x=folder / "x.npy", y=folder / "y.npy")
+
+
+@pytest.fixture(scope="package")
+def finished(files, tmp_path_factory):
+    """A finished run with labels and pictures: its folder, and what it left there."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    return SimpleNamespace(out=out, outcome=cluster(files.x, out, "--labels", files.y))
+
+
+@pytest.fixture(scope="package")
+def small(files, tmp_path_factory):
+    """What a finished run without layer-wise pretraining, labels and pictures left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_draw", lambda folder, run: None)
+        return cluster(files.x, tmp_path_factory.mktemp("small") / "out", settings=SMALL)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Leaves the pictures out, which take longer than the rest."""
+    monkeypatch.setattr(report, "_draw", lambda folder, run: None)
+
+
+@pytest.fixture
+def eager_saves(monkeypatch):
+    """Saves at every opportunity."""
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", 0)

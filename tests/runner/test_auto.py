@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import scipy.sparse
+
+from dec_jax import metrics
+from dec_jax.data import Dataset
+from dec_jax.runner import build, fitting, presets
+
+from .tiny_run import X, Y
+
+RANDOM = np.random.default_rng(0)
+TABLE = RANDOM.normal(size=(60, 5)) * [1, 10, 100, 1, 1]
+SMALL_IMAGES = RANDOM.integers(0, 17, (60, 64)).astype(float)
+LARGE_IMAGES = RANDOM.integers(0, 256, (60, 256)).astype(float)
+
+
+def resolved(x, image_shape=None, **values):
+    given = {"clustering.n_clusters": 3, **{name.replace("__", "."): value for name, value in values.items()}}
+    return build.resolve(presets.config_of("auto").with_values(given), Dataset("mine", x, image_shape=image_shape))
+
+
+@pytest.mark.parametrize(
+    ("x", "shape", "network", "start", "rotation", "trains"),
+    [
+        (TABLE, None, "dense", "leiden", 0, False),
+        (scipy.sparse.csr_array(np.abs(TABLE)), None, "dense", "spectral", 0, False),
+        (TABLE / np.linalg.norm(TABLE, axis=1, keepdims=True), None, "dense", "spectral", 0, False),
+        (SMALL_IMAGES, (8, 8), "dense", "leiden", 5, True),
+        (LARGE_IMAGES, (16, 16), "encoder", "leiden", 10, True),
+    ],
+    ids=["table", "text", "directions", "small images", "images"],
+)
+def test_what_the_data_are_chooses_network_start_augmentation_and_steps(x, shape, network, start, rotation, trains):
+    found = resolved(x, shape)
+    assert (found.network.kind, found.start.kind, found.augmentation.rotation) == (network, start, rotation)
+    assert (found.clustering.max_steps > 0) == trains
+    assert found.network.bottleneck == 3
+
+
+def test_what_is_said_is_not_chosen():
+    found = resolved(SMALL_IMAGES, (8, 8), augmentation__shift=0.2, start__kind="spectral", clustering__max_steps=9)
+    assert (found.augmentation.shift, found.augmentation.rotation) == (0.2, 0)
+    assert (found.start.kind, found.clustering.max_steps) == ("spectral", 9)
+
+
+def fit(n_clusters, **values):
+    given = {"clustering.n_clusters": n_clusters, "network.hidden": (64,)} | values
+    return fitting.fit_model(Dataset("mine", X, image_shape=(8, 8)), "auto", None, given)
+
+
+def test_the_network_learns_the_partition_and_goes_on_from_it():
+    found = fit(10, **{"clustering.max_steps": 300, "start.steps": 300})
+    labels = found.outcome.labels
+    assert set(labels) == {"graph", "final"}
+    assert metrics.nmi(Y, labels["graph"]) > 0.7
+    assert metrics.nmi(labels["graph"], labels["final"]) > 0.7
+    assert found.outcome.steps == 300
+
+
+def test_without_steps_the_partition_is_what_the_network_says():
+    found = fit(10, **{"clustering.max_steps": 0, "start.steps": 400, "augmentation.auto": False})
+    assert found.outcome.stop_reason == "max_steps"
+    assert metrics.accuracy(found.outcome.labels["graph"], found.outcome.labels["final"]) > 0.95

@@ -1,0 +1,151 @@
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from dec_jax import metrics, networks
+from dec_jax.estimator import DEC
+from dec_jax.runner import fitting
+
+TINY = {"pretraining.fine_tuning_steps": 200, "clustering.max_steps": 40, "start.kmeans_restarts": 2}
+X, Y = make_blobs(120, 4, centers=3, cluster_std=0.5, random_state=0)
+
+
+def make(n_clusters=3, **changes):
+    given = {"hidden": (8,), "bottleneck": 2, "settings": TINY, "preset": "fast", "random_state": 0} | changes
+    return DEC(n_clusters, **given)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return make().fit(X)
+
+
+def test_planted_clusters_are_found_and_described(fitted):
+    assert metrics.accuracy(Y, fitted.labels_) == 1
+    assert fitted.embedding_.shape == (120, 2)
+    assert fitted.cluster_centers_.shape == (3, 2)
+    np.testing.assert_allclose(fitted.probabilities_.sum(axis=1), 1, rtol=1e-5)
+    assert fitted.probabilities_.argmax(axis=1).tolist() == fitted.labels_.tolist()
+    assert fitted.n_iter_ == fitted.history_[-1]["step"]
+
+
+def test_samples_that_were_trained_on_are_assigned_as_in_training(fitted):
+    np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
+    np.testing.assert_allclose(fitted.transform(X), fitted.embedding_, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fitted.predict_proba(X), fitted.probabilities_, rtol=1e-3, atol=1e-5)
+
+
+def test_a_sample_gets_the_same_numbers_whoever_stands_beside_it(fitted):
+    whole = fitted.transform(X)
+    np.testing.assert_array_equal(np.concatenate([fitted.transform(row[None]) for row in X[:5]]), whole[:5])
+    np.testing.assert_array_equal(fitted.transform(X[::-1])[::-1], whole)
+
+
+def test_embeddings_are_decoded_and_unscaled(fitted):
+    z = fitted.transform(X)
+    model = fitted.model_
+    scaled = np.asarray(networks.decode(model.model, model.params, z), np.float64)
+    expected = scaled / model.scaling.scale + model.scaling.shift
+    np.testing.assert_allclose(fitted.inverse_transform(z), expected, rtol=1e-5, atol=1e-5)
+    assert np.mean((expected - X) ** 2) < 0.8 * np.mean((X - X.mean(axis=0)) ** 2)
+
+
+def test_score_is_minus_the_mean_squared_distance_to_the_nearest_centroid(fitted):
+    z = fitted.transform(X).astype(np.float64)
+    squared = ((z[:, None] - fitted.cluster_centers_) ** 2).sum(axis=-1)
+    assert fitted.score(X) == pytest.approx(-squared.min(axis=1).mean(), rel=1e-5)
+
+
+def test_one_seed_gives_one_result_and_shapes_compile_once(fitted):
+    before = fitting.COMPILED.count
+    np.testing.assert_array_equal(make().fit(X).probabilities_, fitted.probabilities_)
+    assert fitting.COMPILED.count == before
+
+
+def test_a_pickle_a_clone_and_a_saved_folder_are_the_same_estimator(fitted, tmp_path):
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.labels_)
+    assert clone(fitted).get_params() == fitted.get_params()
+    fitted.save(tmp_path / "model")
+    np.save(tmp_path / "x.npy", X)
+    code = (
+        "import numpy as np; from dec_jax import DEC; "
+        "np.save('q.npy', DEC.load('model').predict_proba(np.load('x.npy')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "q.npy"), fitted.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pd.DataFrame,
+        lambda x: pl.DataFrame(x, schema=["a", "b", "c", "d"]),
+        scipy.sparse.csr_matrix,
+        np.asfortranarray,
+        lambda x: x.tolist(),
+    ],
+    ids=["pandas", "polars", "sparse", "Fortran", "lists"],
+)
+def test_samples_of_any_kind_are_assigned_alike(fitted, convert):
+    x = convert(X)
+    if isinstance(x, pd.DataFrame):
+        x.columns = list("abcd")
+    np.testing.assert_array_equal(DEC.predict(fitted, x), fitted.labels_)
+
+
+def test_names_of_a_frame_are_kept_and_asked_for():
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    estimator = make().set_output(transform="pandas").fit(frame)
+    assert estimator.feature_names_in_.tolist() == list("abcd")
+    assert estimator.transform(frame).columns.tolist() == ["dec0", "dec1"]
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.predict(frame.rename(columns={"a": "z"}))
+
+
+def test_it_works_in_a_pipeline_and_in_a_search():
+    pipeline = make_pipeline(StandardScaler(), make())
+    assert metrics.accuracy(Y, pipeline.fit_predict(X)) == 1
+    search = GridSearchCV(make(), {"bottleneck": [2]}, cv=2).fit(X)
+    assert search.best_params_ == {"bottleneck": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_clusters": 0}, "n_clusters must be at least 1, got 0"),
+        ({"n_clusters": 121}, "n_clusters must be between 1 and 120"),
+        ({"objective": "dce"}, "unknown clustering.objective 'dce'; did you mean 'dec'"),
+        ({"preset": "fastest"}, "unknown preset 'fastest'"),
+        ({"settings": {"learning": 1}}, "unknown setting 'learning'"),
+    ],
+)
+def test_a_parameter_that_is_not_accepted_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes).fit(X)
+
+
+def test_an_estimator_that_is_not_fitted_says_so():
+    with pytest.raises(NotFittedError):
+        make().predict(X)
+
+
+@pytest.mark.slow
+def test_all_checks_of_scikit_learn_pass():
+    # Four clusters: of what has predict_proba, a check expects as many columns as its data have classes.
+    tiny = make(4, settings=TINY | {"pretraining.fine_tuning_steps": 5, "clustering.max_steps": 5})
+    for estimator, check in estimator_checks_generator(tiny):
+        if check.func.__name__ != "check_array_api_input":  # it skips unless a variable of the environment is set
+            check(estimator)

@@ -1,0 +1,227 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from dec_jax import graph
+from dec_jax.samples import to_device
+
+
+def distances(x, metric="euclidean"):
+    """All pairs (n, n), float64, by a loop over the rows."""
+    x = np.asarray(x, np.float64)
+    if metric == "cosine":
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+        x = x / np.where(norms > 0, norms, 1)
+        return np.array([1 - x @ row for row in x])
+    return np.array([np.linalg.norm(x - row, axis=1) for row in x])
+
+
+def assert_nearest(found, every, n_neighbors, atol):
+    n = len(every)
+    every = every.copy()
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(n))
+    assert all(len(set(row)) == n_neighbors for row in found.indices.tolist())
+    measured = np.take_along_axis(every, found.indices, axis=1)
+    np.testing.assert_allclose(found.distances[:, 1:], measured[:, 1:], atol=atol, rtol=1e-5)
+    np.fill_diagonal(every, -1)
+    np.testing.assert_allclose(found.distances[:, 1:], np.sort(every, axis=1)[:, 1:n_neighbors], atol=atol, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", graph.METRICS)
+@pytest.mark.parametrize("kind", ["dense", "sparse", "on the device", "sparse on the device"])
+def test_neighbors_are_the_nearest_and_begin_with_oneself(kind, metric):
+    rng = np.random.default_rng(0)
+    x = (rng.random((300, 20)) * (rng.random((300, 20)) < 0.5)).astype(np.float32)
+    x[7] = x[3]
+    given = scipy.sparse.csr_array(x) if "sparse" in kind else x
+    found = graph.nearest(to_device(given) if "device" in kind else given, 6, metric=metric)
+    assert (found.indices.dtype, found.distances.dtype) == (np.int32, np.float32)
+    assert_nearest(found, distances(x, metric), 6, 1e-6)
+
+
+def test_blocks_of_rows_and_columns_leave_no_sample_out(monkeypatch):
+    x = np.random.default_rng(1).normal(size=(1003, 5))
+    every = distances(x)
+    monkeypatch.setattr(graph, "ROWS", 64)
+    monkeypatch.setattr(graph, "BLOCK_BYTES", 4 * 64 * 300)
+    graph._candidates.clear_cache()
+    assert_nearest(graph.nearest(x, 4), every, 4, 1e-6)
+    graph._candidates.clear_cache()
+
+
+def test_the_lowest_scores_of_groups_are_the_lowest_of_all():
+    scores = np.random.default_rng(2).normal(size=(7, 640)).astype(np.float32)
+    lowest, at = graph._lowest(jnp.asarray(scores), 9, 64)
+    np.testing.assert_array_equal(lowest, np.sort(scores, axis=1)[:, :9])
+    np.testing.assert_array_equal(np.take_along_axis(scores, np.asarray(at), axis=1), lowest)
+
+
+def test_neighbors_far_from_the_origin_keep_their_digits():
+    x = np.random.default_rng(3).integers(0, 50, (200, 3)) + 100_000.0  # exact in float32, and their squares are not
+    assert_nearest(graph.nearest(x, 5), distances(x), 5, 1e-6)
+
+
+def test_many_samples_are_projected_to_as_few_components_as_find_the_same_neighbors(monkeypatch):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 200)) + 0.01 * rng.normal(size=(600, 200))
+    monkeypatch.setattr(graph, "PROJECTED_FROM", 0)
+    monkeypatch.setattr(graph, "PROJECTIONS", (2, 16, 32))
+    monkeypatch.setattr(graph.jax, "default_backend", lambda: "cpu")
+    seen, _ = graph._seen(to_device(x), 10, 30)
+    assert seen.shape == (600, 16)
+    assert_nearest(graph.nearest(x, 10), distances(x), 10, 1e-4)
+
+
+def test_all_samples_can_be_neighbors():
+    x = np.arange(8.0)[:, None]
+    assert_nearest(graph.nearest(x, 8), distances(x), 8, 1e-6)
+
+
+def test_equal_samples_begin_with_themselves():
+    found = graph.nearest(np.repeat(np.eye(3), 20, axis=0), 10)
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(60))
+    np.testing.assert_array_equal(found.distances, 0)
+
+
+def test_a_row_of_zeros_has_cosine_distance_one():
+    found = graph.nearest(np.array([[0, 0], [1, 0], [2, 0.1]]), 3, metric="cosine")
+    np.testing.assert_allclose(found.distances[0], [0, 1, 1], atol=0.51)
+
+
+def test_graph_is_symmetric_and_without_loops():
+    joined = graph.neighbor_graph(np.array([[0, 1], [1, 2], [2, 1]])).toarray()
+    np.testing.assert_array_equal(joined, [[0, 0.5, 0], [0.5, 0, 1], [0, 1, 0]])
+
+
+def test_modularity_by_hand():
+    # Two pairs of samples with one edge between them.
+    pairs = scipy.sparse.csr_array(np.array([[0, 2, 0, 0], [2, 0, 1, 0], [0, 1, 0, 2], [0, 0, 2, 0]], float))
+    assert graph.modularity(pairs, np.array([0, 0, 1, 1])) == pytest.approx(0.8 - 0.5)
+    assert graph.modularity(pairs, np.zeros(4, int)) == pytest.approx(0)
+    assert graph.modularity(pairs, np.array([0, 1, 0, 1])) == pytest.approx(0 - 0.5)
+
+
+def test_modularity_gives_nothing_for_stray_samples():
+    x, y = make_blobs(200, 4, centers=2, cluster_std=0.5, random_state=0)
+    joined = graph.neighbor_graph(graph.nearest(x, 5).indices)
+    stray = np.zeros(200, int)
+    stray[0] = 1
+    assert graph.modularity(joined, stray) < 0.05 < graph.modularity(joined, y)
+
+
+def rings(n=300):
+    """Two rings, one in the other, and their graph: no two balls part them."""
+    rng = np.random.default_rng(0)
+    angle, inner = rng.uniform(0, 2 * np.pi, n), np.arange(n) < n // 2
+    radius = np.where(inner, 1.0, 3.0) + rng.normal(0, 0.05, n)
+    x = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    return graph.neighbor_graph(graph.nearest(x, 10).indices), inner.astype(int)
+
+
+@pytest.mark.parametrize("partition", [graph.leiden, graph.spectral])
+def test_the_graph_falls_apart_where_no_edge_joins_it(partition):
+    joined, y = rings()
+    labels = partition(joined, 2)
+    assert labels.dtype == np.int32
+    assert adjusted_rand_score(y, labels) == 1
+
+
+@pytest.mark.parametrize("partition", [graph.leiden, graph.spectral])
+def test_a_seed_fixes_the_partition(partition):
+    x = np.random.default_rng(0).normal(size=(200, 2))  # which no partition suits best
+    joined = graph.neighbor_graph(graph.nearest(x, 8).indices)
+    labels = partition(joined, 5, seed=3)
+    assert set(labels) == set(range(5))
+    np.testing.assert_array_equal(partition(joined, 5, seed=3), labels)
+    assert adjusted_rand_score(partition(joined, 5, seed=4), labels) < 1
+
+
+def test_leiden_parts_digits_better_than_nine_in_ten():
+    x, y = load_digits(return_X_y=True)
+    joined = graph.neighbor_graph(graph.nearest(x, 6).indices)
+    scores = [adjusted_rand_score(y, graph.leiden(joined, 10, seed=seed)) for seed in range(3)]
+    assert np.mean(scores) > 0.85
+
+
+def test_parts_that_nothing_joins_are_merged_to_as_many_clusters_as_asked():
+    x = 100 * np.repeat(np.arange(6.0), 10)[:, None] + np.random.default_rng(0).normal(size=(60, 1))
+    joined = graph.neighbor_graph(graph.nearest(x, 5).indices)
+    labels = graph.leiden(joined, 3)
+    assert set(labels) == {0, 1, 2}
+    assert all(len(set(part)) == 1 for part in labels.reshape(6, 10))
+
+
+def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
+    x, y = load_digits(return_X_y=True)
+    near = graph.nearest(x, 21)
+    labels = graph.partition(near, 10, n_restarts=1)
+    judge = graph.neighbor_graph(near.indices[:, : graph.JUDGES])
+    seen = [graph.leiden(graph.neighbor_graph(near.indices[:, :s]), 10, n_restarts=1) for s in graph.SIGHTS]
+    assert graph.modularity(judge, labels) >= max(graph.modularity(judge, one) for one in seen)
+    assert adjusted_rand_score(y, labels) > 0.85
+
+
+def test_samples_of_one_length_are_directions():
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    assert graph.metric_of(x) == "euclidean"
+    assert graph.metric_of(x / np.linalg.norm(x, axis=1, keepdims=True)) == "cosine"
+    assert graph.metric_of(scipy.sparse.csr_array(x)) == "cosine"
+
+
+@pytest.mark.parametrize("metric", graph.METRICS)
+def test_samples_are_clustered_by_their_graph_alone(metric):
+    y = np.repeat(np.arange(4), 30)
+    x = (5 * np.eye(4)[y] + np.random.default_rng(0).normal(size=(120, 4))) * (1 + (y % 2))[:, None]
+    labels = graph.cluster(x, 4, metric=metric)
+    assert adjusted_rand_score(y, labels) > 0.9
+    np.testing.assert_array_equal(graph.cluster(x, 4, metric=metric), labels)
+
+
+def test_merging_joins_the_pair_whose_union_has_the_highest_modularity():
+    joined, _ = rings()
+    labels = np.arange(300) % 5
+    merged = graph.merge(joined, labels, 4)
+    every = [graph.modularity(joined, np.where(labels == b, a, labels)) for a in range(5) for b in range(a + 1, 5)]
+    assert graph.modularity(joined, merged) == pytest.approx(max(every))
+    assert set(merged) == set(range(4))
+
+
+def test_merging_by_ratio_joins_arcs_of_a_ring_before_two_rings():
+    joined, y = rings()
+    first = np.flatnonzero(y == 1)
+    arcs = np.where(y == 1, 0, 1)
+    arcs[first[:7]] = 2
+    arcs[first[7:15]] = 3
+    np.testing.assert_array_equal(graph.merge(joined, arcs, 2, linkage="ratio") == 0, y == 1)
+
+
+def test_refining_repairs_strays_and_never_loses_modularity():
+    joined, y = rings()
+    spoilt = np.where(np.random.default_rng(1).random(300) < 0.1, 1 - y, y)
+    assert adjusted_rand_score(graph.refine(joined, spoilt, 2), y) > 0.95 > 0.7 > adjusted_rand_score(spoilt, y)
+    for labels in (np.arange(300) % 3, np.zeros(300, int)):
+        assert graph.modularity(joined, graph.refine(joined, labels, 3)) >= graph.modularity(joined, labels)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, joined: graph.nearest(x, 1), "n_neighbors must be between 2 and 9"),
+        (lambda x, joined: graph.nearest(x, 10), r"between 2 and 9 \(the number of samples; .*\), got 10"),
+        (lambda x, joined: graph.nearest(x, 3, metric="cosin"), "unknown metric 'cosin'; did you mean 'cosine'"),
+        (lambda x, joined: graph.nearest(np.full((9, 2), np.nan), 3), "x must be finite"),
+        (lambda x, joined: graph.cluster(x, 9), "n_clusters must be between 2 and 8"),
+        (lambda x, joined: graph.leiden(joined, 10), "n_clusters must be between 1 and 9"),
+        (lambda x, joined: graph.leiden(joined, 3, seed=-1), "seed must be"),
+        (lambda x, joined: graph.spectral(joined, 9), "n_vectors must be between 1 and 8"),
+        (lambda x, joined: graph.refine(joined, np.arange(9), 8), "n_clusters must be at least 9"),
+        (lambda x, joined: graph.merge(joined, np.arange(8), 2), "one label per sample"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    x = np.random.default_rng(0).normal(size=(9, 2))
+    with pytest.raises(ValueError, match=message):
+        call(x, graph.neighbor_graph(graph.nearest(x, 3).indices))
