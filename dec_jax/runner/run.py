@@ -15,17 +15,17 @@ from dec_jax import data
 from dec_jax.folder_lock import lock
 from dec_jax.runner import build, report, runs, table_arguments
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
-from dec_jax.runner.failures import reported, say
+from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.presets import N_CLUSTERS, PRESETS, config_of
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.sweep_folder import IDENTITY_FILE as SWEEP_FILE
 from dec_jax.samples import usable_batch_size
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice
 
 AUGMENT = ("rotation=10", "shift=0.1")  # of --augment without ranges (Guo et al., DEC-DA, ACML 2018)
 AUGMENTATIONS = tuple(field.name for field in fields(AugmentationConfig) if field.type is float)
-SWEEP_FILE = "sweep.json"  # stands in the folder of a sweep, which keeps its work in progress under the same name
 MEGABYTE = 2**20
 
 
@@ -161,15 +161,6 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"out {out} holds a sweep; choose another folder")
     if (out / report.RESULT_FILE).exists() and not overwrite:
         raise ValueError(f"out {out} already holds a result; choose another folder, or add --overwrite")
-
-
-@contextlib.contextmanager
-def naming(out: Path) -> Iterator[None]:
-    """Lets an error of the file system say which folder it is about."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"out {out} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

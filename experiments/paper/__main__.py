@@ -11,8 +11,8 @@ from rich.console import Console
 
 from dec_jax import data
 from dec_jax.folder_lock import lock
+from dec_jax.runner.failures import say
 from dec_jax.runner.presets import N_CLUSTERS
-from dec_jax.runner.run import say
 from dec_jax.validation import check_choice, check_integer
 from experiments.paper import targets
 from experiments.paper.context import SCALES, Context, Unavailable
