@@ -220,7 +220,6 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes
         tags.classifier_tags = ClassifierTags()  # scikit-learn's checks ask everything with predict_proba for them
         return tags
@@ -241,7 +240,7 @@ def _is_numeric(dtype: Any) -> bool:
 
 def _flat(x: Any) -> tuple[Any, tuple[int, ...] | None]:
     """Images as rows, with the shape of one; anything else as it is."""
-    if hasattr(x, "columns") or scipy.sparse.issparse(x) or np.ndim(x) < 3:
+    if scipy.sparse.issparse(x) or getattr(x, "ndim", 2) < 3:
         return x, None
     flat = flatten(np.asarray(x))
     return flat.x, flat.image_shape
