@@ -1,14 +1,15 @@
 # Two commands for a machine with nothing but python3 (3.11 or newer), pip and make:
 #   make demo    clusters handwritten digits and says where the pictures are
 #   make test    runs all tests
-# and make test-fast, which runs those that are quick.
+# and make test-fast, which runs those that are quick, and make docs, which builds docs/_build/html/index.html.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
+FOR_DOCS := $(VENV)/.installed-for-docs
 
-.PHONY: demo test test-fast test-lowest lint wheel peers clean
+.PHONY: demo test test-fast test-lowest lint docs wheel peers clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
@@ -38,6 +39,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+# The documentation, every notebook of it run; a warning is an error.
+docs: $(FOR_DOCS)
+	rm -rf docs/api
+	$(BIN)/python -m sphinx -E -W --keep-going docs docs/_build/html
+
 # What benchmarks.peers compares with, in an environment of its own.
 peers: .venv-peers/.installed
 
@@ -47,7 +53,7 @@ peers: .venv-peers/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-lowest build runs
+	rm -rf $(VENV) .venv-peers .venv-lowest build runs docs/_build docs/api
 
 # The versions in constraints.txt are the ones that the results were measured with.
 $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
@@ -56,6 +62,10 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 
 $(FOR_DEMO): pyproject.toml constraints.txt | $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	@touch $@
+
+$(FOR_DOCS): pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 $(VENV):

@@ -16,7 +16,7 @@ def mean_squared_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def mean_absolute_error(prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean over all elements of |prediction − target|, a scalar."""
+    """Mean over all elements of `|prediction − target|`, a scalar."""
     return jnp.mean(jnp.abs(prediction - target))
 
 

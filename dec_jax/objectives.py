@@ -108,7 +108,7 @@ class Term:
     Attributes:
         weight: scalar, at least 0.
         parameters: further arguments of the function, traced.
-        function: (inputs, **parameters) → scalar.
+        function: `(inputs, **parameters) → scalar`.
         name: what progress and history call it.
         reads: which of `READS` the function reads; what no term reads is not computed.
         init: centroids (k, m) → the term's state, a pytree of arrays; None where it has none.
@@ -213,7 +213,7 @@ def objective(
     """An objective of one term with weight 1.
 
     Args:
-        function: (inputs: StepInputs, **parameters) → scalar, pure.
+        function: `(inputs: StepInputs, **parameters) → scalar`, pure.
         name: default the function's own.
         reads: which of `READS` it reads.
         init: centroids (k, m) → state that the term carries from step to step, a pytree of arrays.
