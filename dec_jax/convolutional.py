@@ -182,7 +182,7 @@ class ConvolutionalAutoencoder(LayerPairs):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Layer sizes as those of `Autoencoder`: d, h1, …, m."""
+        """Layer sizes d, h1, …, m, as those of `Autoencoder`."""
         return (*map(math.prod, self.shapes), self.bottleneck)
 
     def encode_layer(self, h: jax.Array, layer: int) -> jax.Array:

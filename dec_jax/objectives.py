@@ -97,7 +97,7 @@ class StepInputs(NamedTuple):
 
     @property
     def labels(self) -> jax.Array:
-        """(b,) int32, the hard assignment: the largest soft one."""
+        """The hard assignment (b,) int32, which is the largest soft one."""
         return jnp.argmax(self.log_q, axis=-1).astype(jnp.int32)
 
 

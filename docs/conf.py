@@ -2,8 +2,13 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+import nbclient
+from jupyter_cache.executors import utils as execution
 
 import dec_jax
 
@@ -12,7 +17,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 os.environ["TTY_COMPATIBLE"] = "0"  # lines instead of progress bars
 
 project = "dec_jax"
-author = "The dec_jax authors"
+author = project_copyright = "the dec_jax authors"
 release = version = dec_jax.__version__
 
 extensions = [
@@ -24,6 +29,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
+smartquotes = False
 default_role = "code"  # docstrings write `name`
 suppress_warnings = ["ref.python"]  # types in signatures that several modules have, such as Row
 
@@ -40,19 +46,22 @@ nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 600  # of a cell, in seconds
 nb_merge_streams = True
+# What a command prints arrives in pieces of 100 bytes.
+execution.executenb = partial(nbclient.execute, coalesce_streams=True)
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_attr_annotations = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autosummary_generate = True
 
 
 def skip_generated(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leaves out fields of named tuples, which the class explains as its attributes, and what scikit-learn adds."""
+    """Leaves out fields, which the class explains as its attributes, and what scikit-learn adds."""
     is_field = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
-    return True if is_field or name.endswith("_request") else None
+    is_default = what == "class" and isinstance(obj, FunctionType) and "." not in obj.__qualname__  # of a field
+    return True if is_field or is_default or name.endswith("_request") else None
 
 
 def setup(app: Any) -> None:

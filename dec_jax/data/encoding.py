@@ -64,7 +64,7 @@ class Encoding:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the d features: a column's, "column=category", or "column is missing"."""
+        """Names of the d features, each a column's own, "column=category" or "column is missing"."""
         return tuple(name for column in self.columns for name in self._names_of(column))
 
     def _names_of(self, column: Column) -> list[str]:
