@@ -29,7 +29,7 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
-smartquotes = False
+smartquotes_action = "D"  # quotes in docstrings are those of code
 default_role = "code"  # docstrings write `name`
 suppress_warnings = ["ref.python"]  # types in signatures that several modules have, such as Row
 
