@@ -172,7 +172,7 @@ def _held(out: Path, dataset: data.Dataset) -> Iterator[None]:
 
 
 def _make_writable(out: Path, dataset: data.Dataset) -> None:
-    # Assignments, model and checkpoints: hundreds of bytes a sample and some copies of the parameters.
+    # Assignments, model and checkpoints: hundreds of bytes per sample and some copies of the parameters.
     needed = 100 * MEGABYTE + 400 * dataset.x.shape[0]
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if shutil.disk_usage(existing).free < needed:
