@@ -30,6 +30,7 @@ MAX_PROFILE = 256  # features that one small profile can show
 N_FEATURES = 50  # features shown of samples that have more than that
 GREY = "#b0b0b0"
 
+
 def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Draws what was recorded during training, one panel for each kind of it.
 

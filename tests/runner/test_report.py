@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from dec_jax import assign, embed, load_model, metrics, soft_assign
-from dec_jax.runner import report, run, runs
+from dec_jax.runner import methods, report, run, runs
 
 from .tiny_run import X, Y, cluster, command, read
 
@@ -54,7 +54,7 @@ def test_result_says_what_was_done(finished, files):
 def test_scores_are_those_of_the_assignments(finished):
     result, labels = finished.outcome.result, finished.outcome.assignments["labels"]
     assert result["final"] == metrics.scores(Y, labels) | {"cluster_sizes": np.bincount(labels, minlength=10).tolist()}
-    for method in report.methods(result):
+    for method in methods.methods(result):
         assert set(result[method]) == {*SCORES, "cluster_sizes"}
         assert sum(result[method]["cluster_sizes"]) == 200
     last = finished.outcome.history[-1]
@@ -90,7 +90,7 @@ def test_the_model_assigns_as_the_run_did(finished):
 
 def test_without_labels_there_are_no_scores(files, tmp_path, capsys):
     outcome = cluster(files.x, tmp_path / "out")
-    for method in report.methods(outcome.result):
+    for method in methods.methods(outcome.result):
         assert [outcome.result[method][score] for score in SCORES] == [None] * 3
     assert all(row[score] == "" for row in outcome.history for score in SCORES)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(report.FILES) - {"confusion.png"})
@@ -189,7 +189,7 @@ def test_table(finished):
     assert "x.npy: 200 samples × 64 features" in lines[0]
     assert [word for word in lines[2].split() if word.isalpha()] == ["method", "ACC", "NMI", "ARI", "seconds"]
     for method, seconds in (("kmeans", "1.0"), ("autoencoder_kmeans", "23.0"), ("final", "423.0")):
-        (line,) = (line for line in lines if f"│ {report.METHODS[method]} " in line)
+        (line,) = (line for line in lines if f"│ {methods.METHODS[method]} " in line)
         cells = [cell.strip() for cell in line.split("│")[2:-1]]
         assert cells == [*(f"{result[method][score]:.4f}" for score in SCORES), seconds]
     assert "phases: kmeans 1.0 s, pretraining 20.0 s, autoencoder kmeans 3.0 s, clustering 400.0 s" in lines
