@@ -42,10 +42,19 @@ def _plot(number: int, panel: Panel) -> Plot:
     elif panel.scale != "linear":
         y |= {"rangemode": "tozero"}
     layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": y, "showlegend": len(lines) > 1}
-    return Plot(
-        f"curve-{number}", panel.title, f"{panel.title}, by training step.", {"data": lines, "layout": layout},
-        _table(panel),
-    )  # fmt: skip
+    return Plot(f"curve-{number}", panel.title, _description(panel), {"data": lines, "layout": layout}, _table(panel))
+
+
+def _description(panel: Panel) -> str:
+    """Where each line begins and ends."""
+    known = panel.lines.items()
+    several = len(known) > 1
+    ends = [
+        f"{name if several else panel.title} from {figure(values[0])} to {figure(values[-1])}"
+        for name, (_, values) in known
+    ]
+    last = max(steps[-1] for _, (steps, _) in known)
+    return ", ".join(ends) + f" in {last:,} steps."
 
 
 def _line(number: int, name: str, series: Series) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse
 
 ROWS_AT_A_TIME = 8192
+ROUNDING = 1e-14  # of a mean, by which equal ones may differ
 
 
 class Contrast(NamedTuple):
@@ -49,7 +50,7 @@ def contrast(x: Any, labels: np.ndarray, n_clusters: int) -> Contrast:
         mean, variance = _moments(sums, squares, sizes)
         rest, variance_of_rest = _moments(sums.sum(axis=0) - sums, squares.sum(axis=0) - squares, sizes.sum() - sizes)
         difference = (mean - rest) / np.sqrt((variance + variance_of_rest) / 2)
-    difference[mean == rest] = 0
+    difference[np.abs(mean - rest) <= ROUNDING * np.abs(centre)] = 0
     return Contrast(mean + centre, rest + centre, difference)
 
 

@@ -23,8 +23,9 @@
   }
 
   function layout(given) {
-    const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
+    const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), automargin: true };
     return {
+      showlegend: false,
       ...given,
       xaxis: { ...axis, ...given.xaxis },
       yaxis: { ...axis, ...given.yaxis },

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dec_jax.runner.config import show
 from dec_jax.runner.suggestion import over_seeds
 from dec_jax.runner.sweep_pictures import NAMES, K, M
-from dec_jax.runner.table import COLUMNS, CRITERIA, SCORES
+from dec_jax.runner.table import COLUMNS, SCORES, shown
 from dec_jax.runner.webpage.plots import Plot, Table
 from dec_jax.runner.webpage.text import figure, plotted
 
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MAX_VALUES = 20  # of a heat map whose cells say theirs
+HEATS = (*SCORES, "silhouette")
+GROUPS = (SCORES, ("silhouette", "confidence"), ("generalisability",))  # of measures that one plot has
 
 
 def plots(frame: "DataFrame", swept: Sequence[str]) -> list[Plot]:
@@ -26,12 +27,12 @@ def plots(frame: "DataFrame", swept: Sequence[str]) -> list[Plot]:
         swept: from `table.swept`.
     """
     frame = frame[frame["error"].isna()]
-    measures = [name for name in (*SCORES, *CRITERIA) if np.isfinite(frame[name].astype(float)).any()]
-    heats = measures if {K, M} <= set(swept) else []
+    groups = [[name for name in group if np.isfinite(frame[name].astype(float)).any()] for group in GROUPS]
     settings = [name for name in swept if name != "seed" and frame[name].notna().any()]
+    heats = [name for group in groups for name in group] if {K, M} <= set(swept) else []
     return [
-        *(_heatmap(frame, name) for name in heats),
-        *(_curves(frame, name, measures) for name in settings if measures),
+        *(_heatmap(frame, name) for name in heats if name in HEATS),
+        *(_curves(frame, setting, names) for setting in settings for names in groups if names),
     ]
 
 
@@ -77,10 +78,11 @@ def _curves(frame: "DataFrame", setting: str, measures: Sequence[str]) -> Plot:
         curve = over_seeds(frame, setting, measure)
         traces += [_seeds(frame, setting, measure, number), _mean(curve, setting, measure, number)]
         rows += [
-            (name_of(measure), show(value), figure(line["mean"]), figure(line["std"]))
+            (name_of(measure), shown(value), figure(line["mean"]), figure(line["std"]))
             for value, line in curve.iterrows()
         ]
-    title = f"Quality against {name_of(setting)}"
+    what = "agreement with the classes" if measures[0] in SCORES else " and ".join(map(name_of, measures))
+    title = f"{what[0].upper()}{what[1:]} against {name_of(setting)}"
     numbers = COLUMNS[setting] in (int, float)
     x: dict[str, Any] = {"title": {"text": plotted(name_of(setting))}} | ({} if numbers else {"type": "category"})
     values = frame[setting].dropna()
@@ -88,16 +90,16 @@ def _curves(frame: "DataFrame", setting: str, measures: Sequence[str]) -> Plot:
         x["type"] = "log"
     layout = {"xaxis": x, "yaxis": {}, "showlegend": True}
     return Plot(
-        f"curves-{setting.replace('.', '-')}",
+        f"curves-{measures[0]}-{setting.replace('.', '-')}",
         title,
-        f"{title}: the mean over the seeds, bars of one standard deviation between them, and each trial as a point.",
+        "The mean over the seeds, bars of one standard deviation between them, and each trial as a pale point.",
         {"data": traces, "layout": layout},
         Table(title, ("measure", name_of(setting), "mean", "standard deviation"), rows),
     )
 
 
 def _places(values: Sequence[Any], setting: str) -> list[Any]:
-    return [float(v) if COLUMNS[setting] in (int, float) else plotted(show(v)) for v in values]
+    return [float(v) if COLUMNS[setting] in (int, float) else plotted(shown(v)) for v in values]
 
 
 def _seeds(frame: "DataFrame", setting: str, measure: str, number: int) -> dict[str, Any]:

@@ -19,13 +19,13 @@ def plotted(value: Any) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """Returns a number with so many significant digits; "–" where it is not known."""
+    """Returns a number with so many significant digits, or those before its point; "–" where it is not known."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:,.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.{digits}g}"
-    return text.replace("-", "−")
+    whole = abs(value) < 1e12 and (value == int(value) or abs(value) >= 1000)
+    return (f"{value:,.0f}" if whole else f"{value:.{digits}g}").replace("-", "−")
 
 
 def percent(share: float | None) -> str:
