@@ -1,12 +1,14 @@
-"""Folders as finished runs leave them, without any training."""
+"""Folders as finished runs and sweeps leave them, without any training."""
 
 import csv
+import itertools
 import json
 from types import SimpleNamespace
 
 import numpy as np
 
 from dec_jax.data import Dataset
+from dec_jax.runner import table as table_of_sweep
 from dec_jax.runner.plane import lay_out
 from dec_jax.runner.webpage import kept
 
@@ -79,4 +81,18 @@ def write(folder, data, *, keep=True):
         writer.writerows(HISTORY)
     if keep:
         kept.write(folder, kept.of_run(run, lay_out(z, LABELS)))
+    return folder
+
+
+def write_sweep(folder, *, labels=True):
+    """Writes the files of a finished sweep over both sizes, a text and two seeds, and returns the folder."""
+    lines = []
+    for k, m, objective, seed in itertools.product((2, 3, 4), (2, 5), ("dec", EVIL), (0, 1)):
+        line = {"trial": len(lines), "id": f"{len(lines)}", "clustering.n_clusters": k, "network.bottleneck": m}
+        line |= {"clustering.objective": objective, "seed": seed, "silhouette": 0.1 * k, "commit": "c" * 40}
+        lines.append(line | ({"acc": 0.2 * k + 0.01 * seed, "nmi": 0.1 * m, "ari": 0.1} if labels else {}))
+    lines.append({"trial": len(lines), "id": "x", "clustering.n_clusters": 5, "seed": 0, "error": "a loss became NaN"})
+    table_of_sweep.write(table_of_sweep.to_frame(lines), folder)
+    (folder / "sweep.json").write_text(json.dumps({"data.name": "a/b<i>.csv", "samples": "ab" * 32, "held_out": 0.1}))
+    kept.write(folder, {"command": "dec-jax sweep --data 'a/b<i>.csv'"})
     return folder
