@@ -179,7 +179,7 @@ def test_a_page_that_cannot_be_made_does_not_cost_the_result(files, tmp_path, mo
 def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, finished, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(finished.out, tmp_path / "out")
 
-    def fail(path, **_):
+    def fail(path, *_, **__):
         path.write_bytes(b"half")
         assert (out / report.RESULT_FILE).exists()  # it was written first
         raise ValueError("no such font")

@@ -5,6 +5,7 @@
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   const coarse = matchMedia("(pointer: coarse)").matches; // a finger that drags scrolls the page
   const hidden = new Set();
+  const dashes = ["solid", "dash", "dot", "dashdot"]; // for those who do not tell the colours apart
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const legend = () => [...document.querySelectorAll("button[data-cluster]")];
@@ -15,7 +16,7 @@
     if (scale) return { ...themed, colorscale: [[0, css("--surface")], [1, css("--accent")]], xgap: 1, ygap: 1 };
     const paint = colour === undefined ? css("--ink") : css(`--c${colour}`);
     themed.marker = { color: paint, size: 6, ...trace.marker };
-    themed.line = { color: paint, width: 2, ...trace.line };
+    themed.line = { color: paint, width: 2, dash: dashes[(colour ?? 0) % dashes.length] };
     if (size) themed.marker = { ...themed.marker, size: 6, opacity: 0.85, line: { width: 0.5, color: css("--surface") } };
     if (trace.mode === "text") themed.textfont = { size: 17, weight: 700, color: css("--ink") };
     themed.visible = !hidden.has(cluster);
