@@ -38,7 +38,8 @@ def _plot(number: int, panel: Panel) -> Plot:
     lines = [_line(i, name, series) for i, (name, series) in enumerate(panel.lines.items())]
     y: dict[str, Any] = {"tickformat": TICKS[panel.scale]} if panel.scale in TICKS else {}
     if panel.scale == "log" and all(min(values) > 0 for _, values in panel.lines.values()):
-        y |= {"type": "log", "dtick": "D2"}
+        values = [value for _, values in panel.lines.values() for value in values]
+        y |= {"type": "log", "exponentformat": "power", "dtick": "D2" if max(values) < 30 * min(values) else 1}
     elif panel.scale != "linear":
         y |= {"rangemode": "tozero"}
     layout = {"xaxis": {"title": {"text": "step"}}, "yaxis": y, "showlegend": len(lines) > 1}
