@@ -69,18 +69,19 @@ def result_of(data, labels=LABELS, k=K):
     }
 
 
-def write(folder, data, *, keep=True):
+def write(folder, data, *, keep=True, labels=LABELS):
     """Writes the files of a finished run, with what it keeps for its page or without, and returns the folder."""
-    run = run_of(data)
-    z = np.random.default_rng(0).normal(size=(N, 2)) + 6 * np.array([[0, 0], [1, 0], [0, 1]])[LABELS]
-    (folder / "result.json").write_text(json.dumps(result_of(data)))
-    np.savez(folder / "assignments.npz", labels=LABELS, q=run.q, z=z, labels_of_kmeans=LABELS[::-1])
+    k = labels.max() + 1
+    run = run_of(data, labels, k)
+    z = np.random.default_rng(0).normal(size=(len(labels), 2)) + 6 * np.array([[0, 0], [1, 0], [0, 1]])[labels % 3]
+    (folder / "result.json").write_text(json.dumps(result_of(data, labels, k)))
+    np.savez(folder / "assignments.npz", labels=labels, q=run.q, z=z, labels_of_kmeans=labels[::-1])
     with open(folder / "history.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, HISTORY[0])
         writer.writeheader()
         writer.writerows(HISTORY)
     if keep:
-        kept.write(folder, kept.of_run(run, lay_out(z, LABELS)))
+        kept.write(folder, kept.of_run(run, lay_out(z, labels)))
     return folder
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_CARDS = 30  # clusters that have one
 MAX_IMAGES, MAX_ROWS = 8, 4  # samples, of the surest and of the most doubtful ones of a cluster
 MAX_FEATURES = 6
-BYTES_OF_IMAGES = 400_000  # of all samples in a page, at most
+BYTES_OF_IMAGES = 300_000  # of all samples in a page, at most
 
 Card = dict[str, Any]
 

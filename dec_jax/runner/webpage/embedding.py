@@ -8,7 +8,7 @@ import numpy as np
 from dec_jax.runner.webpage.plots import SYMBOLS, Plot, Table, colour, symbol
 from dec_jax.runner.webpage.text import figure, percent, plotted
 
-HOVER = "sample %{customdata[0]}<br>cluster %{customdata[1]}<br>confidence %{customdata[2]}%{customdata[3]}"
+MAX_NAME = 40  # signs of a name, of which there are thousands
 
 
 def plot(kept: Mapping[str, Any], labels: np.ndarray, confidence: np.ndarray) -> Plot:
@@ -22,7 +22,7 @@ def plot(kept: Mapping[str, Any], labels: np.ndarray, confidence: np.ndarray) ->
     plane = kept["plane"]
     rows = np.array(plane["rows"])
     x, y = np.array(plane["x"], float), np.array(plane["y"], float)
-    hover = _hover(kept, labels[rows], confidence[rows])
+    hover = _hover(kept, confidence[rows])
     members = {c: np.flatnonzero(labels[rows] == c) for c in np.unique(labels[rows]).tolist()}
     traces = [_points(c, x[of], y[of], [hover[i] for i in of]) for c, of in members.items()]
     traces += [_number(c, float(np.median(x[of])), float(np.median(y[of]))) for c, of in members.items()]
@@ -34,21 +34,23 @@ def plot(kept: Mapping[str, Any], labels: np.ndarray, confidence: np.ndarray) ->
         "embedding",
         "Embedding",
         f"Each point is a sample, coloured by its cluster. {thinned}".strip(),
-        {"data": traces, "layout": _layout(plane["axes"])},
+        {"data": traces, "layout": _layout([plotted(name) for name in plane["axes"]])},
         _table(members, x, y),
         tall=True,
     )
 
 
-def _hover(kept: Mapping[str, Any], labels: np.ndarray, confidence: np.ndarray) -> list[list[Any]]:
-    names = kept.get("ids") or kept["plane"]["rows"]
-    classes = kept.get("classes") or [None] * len(labels)
-    of_class = ["" if c is None else f"<br>class {plotted(c)}" for c in classes]
-    shares = map(percent, confidence.tolist())
-    return [list(one) for one in zip(map(plotted, names), labels.tolist(), shares, of_class, strict=True)]
+def _hover(kept: Mapping[str, Any], confidence: np.ndarray) -> list[list[str]]:
+    """For each point its name, its confidence and, where there are labels, its class."""
+    columns = [kept.get("ids") or kept["plane"]["rows"], map(percent, confidence.tolist())]
+    if kept.get("classes"):
+        columns.append("–" if name is None else name for name in kept["classes"])
+    return [[plotted(value, MAX_NAME) for value in point] for point in zip(*columns, strict=True)]
 
 
-def _points(cluster: int, x: np.ndarray, y: np.ndarray, hover: list[list[Any]]) -> dict[str, Any]:
+def _points(cluster: int, x: np.ndarray, y: np.ndarray, hover: list[list[str]]) -> dict[str, Any]:
+    of_class = "<br>class %{customdata[2]}" if len(hover[0]) > 2 else ""
+    words = f"sample %{{customdata[0]}}<br>cluster {cluster}<br>confidence %{{customdata[1]}}{of_class}"
     return {
         "type": "scatter",
         "mode": "markers",
@@ -56,7 +58,7 @@ def _points(cluster: int, x: np.ndarray, y: np.ndarray, hover: list[list[Any]]) 
         "x": x.tolist(),
         "y": y.tolist(),
         "customdata": hover,
-        "hovertemplate": f"{HOVER}<extra></extra>",
+        "hovertemplate": f"{words}<extra></extra>",
         "marker": {"symbol": SYMBOLS[symbol(cluster)]},
         "meta": {"colour": colour(cluster), "cluster": cluster, "size": "points"},
     }

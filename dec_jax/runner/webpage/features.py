@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-ROWS_AT_A_TIME = 8192
+VALUES_AT_A_TIME = 2**22  # of samples as float64
 ROUNDING = 1e-14  # of a mean, by which equal ones may differ
 
 
@@ -36,12 +36,13 @@ def contrast(x: Any, labels: np.ndarray, n_clusters: int) -> Contrast:
     # Around the middle, so that a large offset does not eat the variance; a sparse matrix stays as it is.
     centre = np.zeros(x.shape[1]) if sparse else np.mean(x, axis=0, dtype=np.float64)
     sums, squares = np.zeros((2, n_clusters, x.shape[1]))
-    for start in range(0, x.shape[0], ROWS_AT_A_TIME):
-        part = labels[start : start + ROWS_AT_A_TIME]
+    step = max(1, VALUES_AT_A_TIME // x.shape[1])
+    for start in range(0, x.shape[0], step):
+        part = labels[start : start + step]
         members = scipy.sparse.csr_array(
             (np.ones(len(part)), part, np.arange(len(part) + 1)), shape=(len(part), n_clusters)
         ).T
-        rows = x[start : start + ROWS_AT_A_TIME].astype(np.float64)
+        rows = x[start : start + step].astype(np.float64)
         rows = rows if sparse else rows - centre
         sums += _dense(members @ rows)
         squares += _dense(members @ rows**2)

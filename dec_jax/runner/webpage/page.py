@@ -53,10 +53,11 @@ def render(folder: Path) -> str:
         raise ValueError(f"folder {folder} holds neither a finished run nor a finished sweep")
     kind, template = found[0]
     try:
-        content = kind.content(folder)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        return _rendered(template, kind.content(folder))
+    except (ImportError, OSError, ValueError):
+        raise
+    except Exception as error:  # whatever a damaged file makes of the rest
         raise ValueError(f"folder {folder} does not hold what this version reads: {error!r}") from error
-    return _rendered(template, content)
 
 
 def _rendered(template: str, content: dict[str, Any]) -> str:

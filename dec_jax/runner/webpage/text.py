@@ -7,15 +7,15 @@ from typing import Any
 MAX_LENGTH = 80
 
 
-def short(value: Any) -> str:
-    """Returns a value as text of one line and 80 characters at most; what cannot be printed is a �."""
+def short(value: Any, length: int = MAX_LENGTH) -> str:
+    """Returns a value as text of one line and so many characters at most; what cannot be printed is a �."""
     text = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(str(value).split()))
-    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def plotted(value: Any) -> str:
+def plotted(value: Any, length: int = MAX_LENGTH) -> str:
     """Returns `short` text for a plot: Plotly takes text for HTML of a kind, in which this is as it was."""
-    return html.escape(short(value), quote=False)
+    return html.escape(short(value, length), quote=False)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

@@ -17,9 +17,9 @@ def expected(x, labels, cluster):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
-@pytest.mark.parametrize("rows", [7, 1000])
-def test_it_is_cohens_d(monkeypatch, kind, rows):
-    monkeypatch.setattr(features, "ROWS_AT_A_TIME", rows)
+@pytest.mark.parametrize("values", [3, 28, 1000])
+def test_it_is_cohens_d(monkeypatch, kind, values):
+    monkeypatch.setattr(features, "VALUES_AT_A_TIME", values)
     found = contrast(kind(X), LABELS, 3)
     for cluster in range(3):
         np.testing.assert_allclose(found.difference[cluster], expected(X, LABELS, cluster))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from dec_jax.data import Dataset
 from dec_jax.runner import command
 from dec_jax.runner.webpage import page
 
@@ -51,11 +52,14 @@ def test_every_sample_is_in_the_plot_with_its_name_its_cluster_and_its_confidenc
     q = np.load(folder / "assignments.npz")["q"]
     points = [one for trace in figures(page.render(folder))["embedding"]["data"] for one in trace.get("customdata", [])]
     assert len(points) == N
-    for name, cluster, confidence, of_class in points:
+    for name, confidence, of_class in points:
         row = int(re.search(r"\d+", name)[0])
-        assert cluster == LABELS[row]
         assert confidence == f"{100 * q[row].max():.1f} %"
-        assert "&lt;script&gt;" in of_class if cluster == 0 else of_class.startswith("<br>class ")
+        assert of_class == ("&lt;script&gt;alert(1)&lt;/script&gt;", "b", "c")[LABELS[row]]
+    for trace in figures(page.render(folder))["embedding"]["data"][:K]:
+        rows = [int(re.search(r"\d+", one[0])[0]) for one in trace["customdata"]]
+        assert {f"cluster {c}" for c in LABELS[rows]} == {trace["name"]}
+        assert f"<br>{trace['name']}<br>" in trace["hovertemplate"]
 
 
 def test_nothing_of_the_data_is_markup(folder):
@@ -152,6 +156,27 @@ def test_a_damaged_folder_is_refused_in_one_line(folder, capsys, name, content):
         assert command.main(["report", str(folder)]) == 0  # nothing was recorded
     else:
         assert refused(folder, capsys).startswith("error: ")
+
+
+@pytest.mark.parametrize("name", ["report.json", "result.json", "history.csv", "assignments.npz"])
+def test_rot_is_one_line_or_a_page(folder, capsys, monkeypatch, name):
+    monkeypatch.setattr(page, "_plotly", lambda markup: markup("0"))  # it is long
+    whole = (folder / name).read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 10).astype(int):
+        for rotten in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :]):
+            (folder / name).write_bytes(rotten)
+            status = command.main(["report", str(folder)])
+            said = capsys.readouterr().err.splitlines()
+            assert (status, len(said)) in ((0, 0), (2, 1))
+
+
+def test_a_page_of_the_worst_images_and_the_longest_names_is_below_six_megabytes(tmp_path):
+    random, n, k = np.random.default_rng(0), 8000, 40
+    labels = np.arange(n) % k
+    ids = np.array([f"{'long ' * 50}{i}" for i in range(n)])
+    names = tuple(f"{'long ' * 50}{i}" for i in range(k))
+    data = Dataset("noise", random.random((n, 32 * 32 * 3), np.float32), labels, (32, 32, 3), names, None, ids)
+    assert len(page.render(write(tmp_path, data, labels=labels)).encode()) < 6e6
 
 
 @pytest.mark.parametrize("module", ["jinja2", "plotly.offline"])
