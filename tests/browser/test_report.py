@@ -154,7 +154,13 @@ def test_it_is_dark_where_the_reader_is(look):
         getComputedStyle(document.querySelector("#curve-0 .xtick text")).fill]"""
     assert page.evaluate(colours) == ["rgb(246, 247, 249)", "rgb(89, 98, 115)"]
     page.emulate_media(color_scheme="dark")
-    page.evaluate("new Promise(requestAnimationFrame)")
+    page.evaluate(
+        """async () => {
+            const fill = () => getComputedStyle(document.querySelector("#curve-0 .xtick text")).fill;
+            const before = fill();
+            for (let i = 0; i < 300 && fill() === before; i++) await new Promise(requestAnimationFrame);
+        }"""
+    )
     assert page.evaluate(colours) == ["rgb(18, 22, 29)", "rgb(163, 173, 189)"]
 
 
