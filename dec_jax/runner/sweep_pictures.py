@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dec_jax.runner.config import show
-from dec_jax.runner.pictures import GREY, MAX_ROWS, SCORES, _colours, _figure, _save, _tick, _tidy
+from dec_jax.runner.panels import SCORES
+from dec_jax.runner.pictures import GREY, MAX_ROWS, _colours, _figure, _save, _tick, _tidy
 from dec_jax.runner.suggestion import CRITERIA, Suggestion, check_columns, over_seeds, suggest_n_clusters
 from dec_jax.runner.table import COLUMNS
 
