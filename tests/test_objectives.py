@@ -5,7 +5,7 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from dec_jax import clustering, losses, networks, objectives, starts
+from dec_jax import batches, clustering, losses, networks, objectives, starts
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import Recipe
 from dec_jax.networks import Identity
@@ -159,7 +159,7 @@ def start(recipe):
 
 
 def step(recipe, state, x, p=None):
-    batch = clustering.Batch(x, state.target[: len(x)] if p is None else p)
+    batch = batches.Batch(x, state.target[: len(x)] if p is None else p)
     return jax.jit(clustering.train_step)(KEY, recipe, state, batch)
 
 

@@ -20,6 +20,8 @@ def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: Phase
     one, k = trial.config.start, trial.config.clustering.n_clusters
 
     def part(_: dict[str, Any]) -> dict[str, Any]:
+        if k == split.train.x.shape[0]:
+            return {"labels": np.arange(k)}  # every sample is a cluster
         near = split.neighbors(trial.config.data.scaling, one.neighbors)
         if one.kind == "leiden":
             return {"labels": graph.partition(near, k, seed=trial.config.seed)}

@@ -27,6 +27,7 @@ from dec_jax.runner.runs import Run
 
 METHODS = {
     "kmeans": "k-means on the input",
+    "umap": "k-means on UMAP of the input",
     "autoencoder_kmeans": "k-means on the embedding",
     "graph": "partition of the neighbours",
     "n2d": "N2D on the embedding",  # where clustering starts from it
@@ -55,6 +56,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "steps_per_second": outcome.rates,
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
+        "remarks": outcome.remarks,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         "git_commit": git_commit(),
@@ -83,7 +85,8 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     """Prints the methods' scores, where there are labels, and the seconds that each one took in all."""
     seconds = result["seconds"]
     started = sum(seconds.get(name, 0.0) for name in ("pretraining", "graph", "n2d", "autoencoder_kmeans"))
-    totals = {"kmeans": seconds.get("kmeans"), "graph": seconds.get("graph"), "final": started + seconds["clustering"]}
+    totals = {name: seconds.get(name) for name in ("kmeans", "umap", "graph")}
+    totals["final"] = started + seconds["clustering"]
     totals["autoencoder_kmeans"] = seconds["pretraining"] + seconds.get("autoencoder_kmeans", 0.0)
     totals["n2d"] = seconds["pretraining"] + seconds.get("n2d", 0.0)
     data = result["data"]
@@ -103,6 +106,8 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
         if rate is not None:
             console.print(f"{phase}: {rate:.1f} steps/s")
     console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
+    for remark in result.get("remarks", ()):
+        console.print(f"note: {remark}", soft_wrap=True)
 
 
 def write(folder: Path, run: Run, result: Mapping[str, Any], *, draw: bool = True) -> None:

@@ -465,14 +465,16 @@ def test_assignment():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, ()),
+        ({}, (ReseedEmpty(20),)),
+        ({"reseed_empty": False}, ()),
+        ({"kernel": "logits"}, ()),
         ({"reseed_empty": True}, (ReseedEmpty(),)),
-        ({"resets": 3}, (SoftReset(20 * 1000 // 100, 3, 0.8),)),
+        ({"resets": 3}, (SoftReset(20 * 1000 // 100, 3, 0.8), ReseedEmpty(20))),
         (
             {"resets": 1, "reset_every": 3, "reset_keep": 0.5, "reseed_empty": True},
             (SoftReset(30, 1, 0.5), ReseedEmpty()),
         ),
-        ({"batch_size": 3000, "resets": 2, "reset_every": 1}, (SoftReset(1, 2),)),
+        ({"batch_size": 3000, "resets": 2, "reset_every": 1, "reseed_empty": False}, (SoftReset(1, 2),)),
     ],
 )
 def test_resets_count_in_epochs_and_are_a_step_apart_at_least(values, expected):
