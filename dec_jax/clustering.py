@@ -249,7 +249,13 @@ def _update(
         params=params, centroids=centroids, opt_state=opt_state, step=state.step + 1, term_states=term_states
     )
     of_terms = [jnp.isfinite(terms[name]) for name in recipe.objective.names]
-    return after, value, terms, [*of_terms, *map(finite.is_finite, (value, gradient, centroids, params))]
+    return after, value, terms, [*of_terms, *_are_finite(value, gradient, centroids, params)]
+
+
+def _are_finite(value: jax.Array, gradient: dict[str, Any], centroids: jax.Array, params: Params) -> list[jax.Array]:
+    of_centroids = finite.is_finite(gradient["centroids"])
+    of_gradient = of_centroids & finite.vectors_are_finite(gradient["params"])
+    return [finite.is_finite(value), of_gradient, finite.is_finite(centroids), finite.vectors_are_finite(params)]
 
 
 def watched(objective: Objective) -> list[str]:
@@ -322,17 +328,18 @@ def train_steps(
 
     # Target and labels stay out of the loop, which would carry a copy of them along.
     zeros = [jnp.float32(0), dict.fromkeys(recipe.objective.names, jnp.float32(0))]
-    start = (state._replace(target=(), labels=()), zeros, _bad_before(recipe, state))
+    start = (state._replace(target=(), labels=()), zeros, _noted_between_steps(finite.nothing_bad(), recipe, state))
     state, total, bad = jax.lax.fori_loop(0, n_steps, body, start)
     loss, terms = jax.tree.map(lambda value: value / n_steps, total)
-    return state._replace(target=target, labels=labels), loss, terms, bad
+    state = state._replace(target=target, labels=labels)
+    return state, loss, terms, _noted_between_steps(bad, recipe, state)
 
 
-def _bad_before(recipe: Recipe, state: ClusteringState) -> FirstBad:
-    """What is not finite before a step is done."""
-    there = [jnp.bool_(True)] * (len(recipe.objective.names) + 2)  # nothing of a step is there yet
+def _noted_between_steps(bad: FirstBad, recipe: Recipe, state: ClusteringState) -> FirstBad:
+    """What was bad, or else what of a state is not finite."""
+    of_a_step = [jnp.bool_(True)] * (len(recipe.objective.names) + 2)
     parts = (state.centroids, state.params, state.target)
-    return finite.note(finite.nothing_bad(), state.step, [*there, *map(finite.is_finite, parts)])
+    return finite.note(bad, state.step, [*of_a_step, *map(finite.is_finite, parts)])
 
 
 def train_interval(
@@ -341,13 +348,11 @@ def train_interval(
     """`train_steps`, then the new target distribution of all (clean) samples: pure, and not compiled."""
     state, loss, terms, bad = train_steps(key, recipe, state, x, n_steps)
     target, labels = update_target(recipe, state.params, state.centroids, x)
-    others = [jnp.bool_(True)] * (len(watched(recipe.objective)) - 1)
-    bad = finite.note(bad, state.step, [*others, finite.is_finite(target)])
     sizes = jnp.bincount(labels, length=len(state.centroids))
     if recipe.assignment.active is not None:
         sizes = jnp.where(recipe.assignment.active, sizes, x.shape[0])
-    info = ClusteringInfo(loss, jnp.mean(labels != state.labels), sizes.min(), terms, bad)
-    return state._replace(target=target, labels=labels), info
+    change, state = jnp.mean(labels != state.labels), state._replace(target=target, labels=labels)
+    return state, ClusteringInfo(loss, change, sizes.min(), terms, _noted_between_steps(bad, recipe, state))
 
 
 def fit(

@@ -35,6 +35,16 @@ def is_finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.stack(leaves)) if leaves else jnp.bool_(True)
 
 
+def vectors_are_finite(tree: Any) -> jax.Array:
+    """`is_finite` of the vectors and scalars of a pytree, or of all where there are none: next to no work.
+
+    The gradient of a layer's weights is made of that of its biases and of what the layer saw: where the former and the
+    loss are finite, so is it, but for an overflow that the next step shows.
+    """
+    leaves = jax.tree.leaves(tree)
+    return is_finite([leaf for leaf in leaves if leaf.ndim < 2] or leaves)
+
+
 def note(before: FirstBad, step: jax.Array, finite: Sequence[jax.Array]) -> FirstBad:
     """What was bad before, or else the first of what is not `finite` after `step` updates; each a scalar bool."""
     finite = jnp.stack(finite)

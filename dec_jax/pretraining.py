@@ -288,18 +288,18 @@ def train_window(
         (value, changed), gradient = jax.value_and_grad(loss, has_aux=True)(trainable, params, step_key, batch)
         updates, opt_state = stage.optimizer.update(gradient, opt_state, trainable)
         params = params | optax.apply_updates(trainable, updates) | changed
-        bad = finite.note(bad, first + i + 1, [*map(finite.is_finite, (value, gradient, params))])
-        return params, opt_state, total + value, bad
+        checks = [finite.is_finite(value), *map(finite.vectors_are_finite, (gradient, params))]
+        return params, opt_state, total + value, finite.note(bad, first + i + 1, checks)
 
-    before = (params, opt_state, jnp.float32(0), _bad_before(params, first))
+    before = (params, opt_state, jnp.float32(0), _noted_between_steps(finite.nothing_bad(), first, params))
     params, opt_state, total, bad = jax.lax.fori_loop(0, n_steps, update, before)
-    return params, opt_state, total / n_steps, bad
+    return params, opt_state, total / n_steps, _noted_between_steps(bad, first + n_steps, params)
 
 
-def _bad_before(params: Params, step: jax.Array) -> FirstBad:
-    """What is not finite before a step is done."""
-    there = jnp.bool_(True)
-    return finite.note(finite.nothing_bad(), step, [there, there, finite.is_finite(params)])
+def _noted_between_steps(bad: FirstBad, step: jax.Array, params: Params) -> FirstBad:
+    """What was bad, or else whether the parameters are not finite."""
+    of_a_step = jnp.bool_(True)
+    return finite.note(bad, step, [of_a_step, of_a_step, finite.is_finite(params)])
 
 
 _compiled_window = jax.jit(train_window, static_argnames="batch_size", donate_argnames="state")
