@@ -235,7 +235,7 @@ def test_samples_that_cannot_be_clustered(refused, tmp_path, kind):
         (("--objective", "own_losses:compact", "--set", "objective.radios=3"), "unexpected keyword argument 'radios'"),
         (("--objective", "own_losses:nothing"), "has no attribute 'nothing'"),
         (("--set", "resets=-1"), "clustering.resets must be at least 0, got -1"),
-        (("--set", "pretraining.loss=bce"), "pretraining.loss=bce needs data.scaling=unit"),
+        (("--set", "pretraining.loss=bce"), "pretraining.loss=bce needs samples between 0 and 1"),
         (("--data", "gone.npy", "--n-clusters", 3), "data file 'gone.npy' does not exist"),
         (("--labels", "gone.txt"), "labels file 'gone.txt' does not exist"),
         (("--data-dir", "nowhere", "--data", "mnist"), "nowhere"),
