@@ -159,7 +159,8 @@ def start(recipe):
 
 
 def step(recipe, state, x, p=None):
-    batch = batches.Batch(x, state.target[: len(x)] if p is None else p)
+    p = state.target if p is None else p
+    batch = batches.Batch(x, None if p is None else p[: len(x)])
     return jax.jit(clustering.train_step)(KEY, recipe, state, batch)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from dec_jax import clustering, finite, padding, slots
 from dec_jax.identity import identity
 from dec_jax.networks import Params
-from dec_jax.resets import ReseedEmpty
 from dec_jax.runner import build, partitions, remarks
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.clustering_slots import ClusteringSlots
@@ -88,10 +87,7 @@ class Clustering:
 
     def _course(self, trial: Trial, steps: int = 0, stop_reason: str | None = None) -> Course:
         one = trial.config.clustering
-        x = self.shop.split.train.x
-        resets = build.resets(trial.config, x.shape[0])
-        if one.reseed_empty is None and remarks.n_distinct(x, one.n_clusters) < one.n_clusters:
-            resets = tuple(reset for reset in resets if not isinstance(reset, ReseedEmpty))  # in vain
+        resets = build.resets(trial.config, self.shop.split.train.x.shape[0])
         outcome = Outcome(trial)
         return Course(outcome, one.update_interval, one.max_steps, one.tolerance, resets, steps, stop_reason)
 

@@ -27,8 +27,10 @@ def on_clusters(labels: np.ndarray, n_clusters: int, x: Any) -> list[str]:
     text = f"{found} of {n_clusters} clusters were found"
     distinct = n_distinct(x, n_clusters)
     if distinct < n_clusters:
-        return [f"{text}: the samples have {distinct} distinct rows"]
-    return [f"{text}, the others are empty: fewer n_clusters, size_balance=1 or resets may help"]
+        text = f"{text}: the samples have {distinct} distinct row{'s' * (distinct > 1)}"
+    if found < distinct:
+        text = f"{text}, the others are empty; fewer n_clusters, size_balance=1 or resets may help"
+    return [text]
 
 
 def n_distinct(x: Any, most: int) -> int:

@@ -26,7 +26,9 @@ def test_fewer_clusters_are_said_with_the_cause():
         "6 of 10 clusters were found: the samples have 6 distinct rows"
     ]
     (text,) = remarks.on_clusters(np.array([0, 0, 1, 1, 3, 3]), 4, ROWS)
-    assert text.startswith("3 of 4 clusters were found, the others are empty:")
+    assert text.startswith("3 of 4 clusters were found, the others are empty; fewer n_clusters")
+    (text,) = remarks.on_clusters(np.array([0, 0, 1, 1, 2, 2]), 9, ROWS)
+    assert text.startswith("3 of 9 clusters were found: the samples have 6 distinct rows, the others are empty; fewer")
 
 
 def compared(x, labels, baseline):
