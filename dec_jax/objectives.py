@@ -7,6 +7,7 @@ parameters of its terms: these are traced values, so that another weight compile
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -204,6 +205,8 @@ class Objective:
 
 def _scalar(term: Term, inputs: StepInputs) -> jax.Array:
     value = term.function(inputs, **term.parameters)
+    if not isinstance(value, jax.Array | np.ndarray | numbers.Real):
+        raise TypeError(f"objective {term.name} must return a scalar, got {value!r}")
     if jnp.shape(value) != ():
         raise TypeError(f"objective {term.name} must return a scalar, got shape {jnp.shape(value)}")
     return value

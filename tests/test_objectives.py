@@ -377,6 +377,7 @@ def test_labels_are_the_largest_assignment():
             TypeError,
             "mine must return a scalar, got",
         ),
+        (lambda: objective(lambda inputs: None, name="mine")(inputs()), TypeError, "return a scalar, got None"),
     ],
 )
 def test_bad_objectives(make, error, message):

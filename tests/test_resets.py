@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -254,6 +255,14 @@ def test_reseeding_is_due_where_a_cluster_that_takes_part_is_empty():
     assert not due(0, 1, interval(KEY, two, lost(state, 1), X, 1)[1])
     assert due(0, 1, interval(KEY, two, lost(state, 0), X, 1)[1])
     assert ReseedEmpty().may_stop(0)
+
+
+def test_reseeding_ends_after_its_intervals():
+    info = SimpleNamespace(smallest_cluster=0)
+    due = [ReseedEmpty(3).is_due(before, before + 20, info) for before in range(0, 120, 20)]
+    assert due == [True] * 3 + [False] * 3
+    with pytest.raises(ValueError, match="intervals must be at least 1, got 0"):
+        ReseedEmpty(0)
 
 
 def test_a_run_goes_on_after_clusters_were_lost():

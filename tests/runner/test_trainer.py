@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax import n2d
+from dec_jax import n2d, units
 from dec_jax.identity import environment
 from dec_jax.runner import capacity, checkpoint, clustering_phase, pretraining_phase, programs, trainer, work
 from dec_jax.runner.clustering_phase import clustering_groups
@@ -200,6 +200,22 @@ def test_a_pretraining_that_becomes_nan_fails_its_own_trials_alone(finished, aga
     check_same(found, finished.outcomes)
     assert missing_pretrainings(shop, trials).keys() == {pretraining_key(shop, trials[-1].config)}
     assert line_of(shop, broken)["error"] == broken.error
+
+
+def test_a_network_whose_units_died_is_begun_anew_and_the_others_are_as_ever(finished, again, monkeypatch):
+    def of_seed_1(self, params):
+        return np.where(self.numbers["seed"] == 1, units.DEAD, units.ALIVE)[:, None] * np.eye(1, 4, dtype=int)
+
+    monkeypatch.setattr(pretraining_phase.PretrainingSlots, "units", of_seed_1)
+    found = outcomes_of(again(anew=True), finished.trials)
+    ill = [trial.id for trial in finished.trials if trial.config.seed == 1]
+    assert ill
+    for name in ill:
+        outcome = found.pop(name)
+        assert outcome.error is None
+        assert re.match("in pretraining every unit of encoder layer 1 is dead .*, it went well", outcome.remarks[0])
+        assert not np.array_equal(outcome.z, finished.outcomes[name].z)
+    check_same(found, {name: outcome for name, outcome in finished.outcomes.items() if name not in ill})
 
 
 # Clustering
