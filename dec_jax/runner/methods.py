@@ -5,6 +5,7 @@ from typing import Any
 
 METHODS = {
     "kmeans": "k-means on the input",
+    "umap": "k-means on UMAP of the input",
     "autoencoder_kmeans": "k-means on the embedding",
     "graph": "partition of the neighbours",
     "n2d": "N2D on the embedding",  # where clustering starts from it
@@ -31,8 +32,7 @@ def seconds_in_all(seconds: Mapping[str, float]) -> dict[str, float | None]:
     """The seconds of each method with all that it starts from, of those by phase; None where it did not run."""
     started = sum(seconds.get(name, 0.0) for name in ("pretraining", "graph", "n2d", "autoencoder_kmeans"))
     return {
-        "kmeans": seconds.get("kmeans"),
-        "graph": seconds.get("graph"),
+        **{name: seconds.get(name) for name in ("kmeans", "umap", "graph")},
         "autoencoder_kmeans": seconds["pretraining"] + seconds.get("autoencoder_kmeans", 0.0),
         "n2d": seconds["pretraining"] + seconds.get("n2d", 0.0),
         "final": started + seconds["clustering"],

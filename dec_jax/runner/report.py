@@ -51,6 +51,7 @@ def summarize(run: Run, command: str | None = None) -> dict[str, Any]:
         "steps_per_second": outcome.rates,
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
+        "remarks": outcome.remarks,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         "git_commit": git_commit(),
@@ -85,6 +86,8 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
         if rate is not None:
             console.print(f"{phase}: {rate:.1f} steps/s")
     console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
+    for remark in result.get("remarks", ()):
+        console.print(f"note: {remark}", soft_wrap=True)
 
 
 def write(folder: Path, run: Run, result: Mapping[str, Any], *, draw: bool = True, with_page: bool = False) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dec_jax import data
+from dec_jax import data, n2d
 from dec_jax.folder_lock import lock
 from dec_jax.runner import build, report, runs, table_arguments
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
@@ -68,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
         help="writes traces of the second window of each phase, which ui.perfetto.dev and XProf open",
     )
     cli.add_argument(
-        "--baseline", action=argparse.BooleanOptionalAction, help="k-means on the input (default: if quick)"
+        "--baselines",
+        metavar="LIST",
+        help=f"{', '.join(runs.BASELINES)}, with commas between, or none (default: kmeans if quick)",
     )
     cli.add_argument("--no-report", action="store_false", dest="page", help="leave report.html out")
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
@@ -127,6 +129,7 @@ def run(arguments: argparse.Namespace, command: str) -> None:
     config = read_config(arguments)
     out = (arguments.out or default_out(config)).expanduser()
     _check_out(out, overwrite=arguments.overwrite)
+    baselines = _read_baselines(arguments.baselines)
     profiler = Profiler(arguments.profile)
     options = table_arguments.read(arguments)
     dataset = data.load(config.data.name, config.data.labels, data_dir=arguments.data_dir, options=options)
@@ -143,7 +146,7 @@ def run(arguments: argparse.Namespace, command: str) -> None:
             usable_batch_size(size, dataset.x.shape[0])  # says so where it is too large
         cache = Store(arguments.cache) if arguments.cache else None
         with PhaseProgress() as progress, profiler:
-            desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baseline=arguments.baseline)
+            desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baselines=baselines)
             finished = runs.run(resolved, dataset, desk)
         result = report.summarize(finished, command)
         report.write(out, finished, result, with_page=arguments.page)
@@ -153,6 +156,23 @@ def run(arguments: argparse.Namespace, command: str) -> None:
     console.print(f"result, model and pictures are in {out}", soft_wrap=True)
     if (out / PAGE_FILE).exists():
         console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
+
+
+def _read_baselines(text: str | None) -> tuple[str, ...] | None:
+    """The names that --baselines lists; None where it is not given.
+
+    Raises:
+        ValueError: a name is unknown.
+        ImportError: umap-learn is missing.
+    """
+    if text is None:
+        return None
+    names = () if text.lower() in ("", "none") else tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        check_choice("baseline", name, runs.BASELINES)
+    if "umap" in names:
+        n2d.import_umap()
+    return names
 
 
 def default_out(config: Config) -> Path:

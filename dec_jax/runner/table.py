@@ -54,6 +54,7 @@ FIGURES: Mapping[str, type] = {  # of a trial, besides its scores
     "steps": int,
     "stop_reason": str,
     "error": str,
+    "remarks": str,
     "commit": str,
     "versions": str,
 }
@@ -96,6 +97,7 @@ def make_row(outcome: Outcome, held_out: np.ndarray) -> Row:
     if outcome.error is None:
         row |= criteria(outcome.z, outcome.log_q, outcome.labels["final"], held_out)
     row |= {"steps": outcome.steps, "stop_reason": outcome.stop_reason, "error": outcome.error}
+    row |= {"remarks": "; ".join(outcome.remarks) or None}
     row |= {"seconds": outcome.seconds, "rates": outcome.rates, "from_cache": outcome.from_cache}
     return row | _computed_by()
 

@@ -48,7 +48,7 @@ def test_result_says_what_was_done(finished, files):
             "steps_per_second",
             "steps",
         ),
-        *("stop_reason", "pretraining", "versions", "device", "git_commit"),
+        *("stop_reason", "remarks", "pretraining", "versions", "device", "git_commit"),
     }
     assert result["pretraining"] == "trained"
     assert result["settings"]["data.name"] == str(files.x)
