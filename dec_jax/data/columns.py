@@ -241,6 +241,14 @@ def as_numbers(series: "pd.Series", missing_values: tuple[float, ...] = ()) -> n
     return numbers
 
 
+def holds_booleans(series: "pd.Series") -> bool:
+    """Whether the values are true and false, or words for them."""
+    if series.dtype.kind in "buif":
+        return series.dtype.kind == "b"
+    words = {str(value).strip().lower() for value in series.dropna()}
+    return bool(words) and words <= set(WORDS)
+
+
 def _parsed(series: "pd.Series") -> np.ndarray | None:
     """Numbers among values of any type: all of them, or all of them words for true and false."""
     present = [None if isinstance(value, str) and is_missing(value) else value for value in series.dropna()]

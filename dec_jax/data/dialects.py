@@ -100,29 +100,50 @@ def decode(content: bytes, path: Path) -> tuple[str, str]:
         if content.startswith(magic):
             content = _unpack(content, packer, path)
     text, encoding = _decode_text(content, path)
-    if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: it holds bytes that are not text")
+    check_is_text(text, path)
     if "\n" not in text:
         text = text.replace("\r", "\n")
     return text, encoding
 
 
+def check_is_text(text: str, path: Path) -> None:
+    """Refuses characters at the start of a file that no text has."""
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
+        raise ValueError(f"{path} is damaged, or no {path.suffix} file: it holds bytes that are not text")
+
+
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
-    limit = UNPACKED_LIMIT + 100 * len(content)
+    limit = unpacked_limit(len(content))
     try:
         with packer(io.BytesIO(content)) as file:
             unpacked = file.read(limit + 1)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
     if len(unpacked) > limit:
-        raise ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
+        raise too_large(path, limit)
     return unpacked
 
 
+def unpacked_limit(size: int) -> int:
+    """Returns how many bytes a packed file of that size may unpack to."""
+    return UNPACKED_LIMIT + 100 * size
+
+
+def too_large(path: Path, limit: int) -> ValueError:
+    """Returns the error of a packed file that unpacks to more."""
+    return ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
+
+
+def marked_encoding(start: bytes) -> str | None:
+    """Returns the encoding that the first 200 bytes of a text show; None where it is UTF-8 or one of single bytes."""
+    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+    if marked is None and b"\x00" in start[:200]:  # ASCII characters in UTF-16 without its mark
+        marked = "utf-16-le" if start[1:200:2].count(0) > start[:200:2].count(0) else "utf-16-be"
+    return marked
+
+
 def _decode_text(content: bytes, path: Path) -> tuple[str, str]:
-    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
-    if marked is None and b"\x00" in content[:200]:  # ASCII characters in UTF-16 without its mark
-        marked = "utf-16-le" if content[1:200:2].count(0) > content[:200:2].count(0) else "utf-16-be"
+    marked = marked_encoding(content)
     try:
         return content.decode(marked or "utf-8"), marked or "utf-8"
     except UnicodeDecodeError as error:

@@ -25,6 +25,7 @@ class Content(NamedTuple):
         x: an array of any shape, a CSR array, or a table with names as strings.
         labels: as they were stored, or None.
         ids: (n,) what names the samples, or None.
+        id_name: what the ids are called, or None.
         feature_names: (d), or None; a table has its own.
         notes: what was taken for what, one line each.
     """
@@ -32,6 +33,7 @@ class Content(NamedTuple):
     x: "np.ndarray | scipy.sparse.csr_array | pd.DataFrame"
     labels: Any = None
     ids: np.ndarray | None = None
+    id_name: str | None = None
     feature_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -64,6 +66,21 @@ def read_samples(path: str | os.PathLike[str], options: TableOptions | None = No
         return Content(archive.x, archive.y, notes=archive.notes)
     if kind == ".h5ad":
         found = read_h5ad(path, options.label_column)
-        return Content(found.x, found.labels, found.ids, found.feature_names)
+        return Content(found.x, found.labels, found.ids, feature_names=found.feature_names)
     table = read_table(path)
-    return Content(table.frame, notes=table.notes)
+    return without_index(table.frame)._replace(notes=table.notes)
+
+
+def without_index(frame: "pd.DataFrame", *, distinct: bool = True) -> Content:
+    """Returns a frame as content: an index that is more than the numbers of its rows gives the ids.
+
+    Args:
+        frame: with names as strings.
+        distinct: whether an index that repeats a value gives none.
+    """
+    index = frame.index
+    plain = type(index).__name__ == "RangeIndex" or (distinct and not index.is_unique)
+    frame = frame.reset_index(drop=True)
+    if plain:
+        return Content(frame)
+    return Content(frame, ids=index.to_numpy(), id_name=None if index.name is None else str(index.name))

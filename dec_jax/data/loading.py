@@ -11,7 +11,7 @@ import scipy.sparse
 from dec_jax.data.dataset import Dataset
 from dec_jax.data.encoding import encode, fit_encoding
 from dec_jax.data.extras import need
-from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples
+from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples, without_index
 from dec_jax.data.labels import Labels, as_labels, read_labels
 from dec_jax.data.named import NAMES, load_named
 from dec_jax.data.options import TableOptions
@@ -80,7 +80,7 @@ def from_frame(x: Any, labels: Any = None, *, options: TableOptions | None = Non
         TypeError: the samples are no real numbers.
         ValueError: they cannot be clustered, a column can be used in no way, or the labels do not fit.
     """
-    return _dataset(name, Content(*_in_memory(x, name)), labels, options or TableOptions(), name)
+    return _dataset(name, _in_memory(x, name), labels, options or TableOptions(), name)
 
 
 def to_table(x: Any, name: str = "data") -> "pd.DataFrame":
@@ -106,16 +106,10 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _in_memory(x: Any, name: str) -> tuple[Any, Any, np.ndarray | None]:
-    """Returns samples, labels (none) and ids."""
+def _in_memory(x: Any, name: str) -> Content:
     if scipy.sparse.issparse(x):
-        return scipy.sparse.csr_array(x), None, None
-    if hasattr(x, "columns"):
-        frame = to_table(x, name)
-        index = frame.index
-        plain = type(index).__name__ == "RangeIndex" or len(set(index)) < len(index)
-        return frame.reset_index(drop=True), None, None if plain else index.to_numpy()
-    return np.asarray(x), None, None
+        return Content(scipy.sparse.csr_array(x))
+    return without_index(to_table(x, name)) if hasattr(x, "columns") else Content(np.asarray(x))
 
 
 def _dataset(name: str, content: Content, labels: Any, options: TableOptions, shown: str) -> Dataset:
