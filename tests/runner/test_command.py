@@ -48,7 +48,7 @@ def test_a_model_of_a_table_knows_its_columns_and_ids(tmp_path, capsys):
     table[["kind", "customer_id", "width"]].iloc[::-1].to_csv(tmp_path / "new.csv", index=False)
     out = tmp_path / "labels.csv"
     assert command.main(["assign", str(tmp_path / "run"), str(tmp_path / "new.csv"), "--out", str(out)]) == 0
-    found = {row["id"]: int(row["label"]) for row in rows(out)}
+    found = {row["customer_id"]: int(row["label"]) for row in rows(out)}
     with np.load(tmp_path / "run" / "assignments.npz") as kept:
         assert [found[f"c,{i}"] for i in range(80)] == kept["labels"].tolist()
     table.drop(columns="kind").to_csv(tmp_path / "less.csv", index=False)
@@ -61,4 +61,4 @@ def test_help_version_and_unknown_commands(capsys):
     assert command.main(["--version"]) == 0
     assert dec_jax.__version__ in capsys.readouterr().out
     assert command.main(["asign"]) == 2
-    assert "unknown command 'asign' (accepted: run, sweep, assign, embed)" in capsys.readouterr().err
+    assert "unknown command 'asign' (accepted: run, sweep, assign, embed, completion)" in capsys.readouterr().err
