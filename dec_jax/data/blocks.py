@@ -61,7 +61,8 @@ def _parquet(path: Path, rows: int) -> Iterator[Content]:
     parquet = need("pyarrow.parquet", "tables", "a .parquet file")
     with open(path, "rb") as file:
         try:
-            batches = parquet.ParquetFile(file).iter_batches(batch_size=rows)
+            opened = parquet.ParquetFile(file)
+            batches, span, start = opened.iter_batches(batch_size=rows), _span(opened.schema_arrow), 0
         except Exception as error:  # pyarrow has no error of its own for damaged files
             raise damaged(path, error) from error
         while True:
@@ -72,4 +73,17 @@ def _parquet(path: Path, rows: int) -> Iterator[Content]:
                 raise damaged(path, error) from error
             if batch is None:
                 return
+            if span is not None:
+                frame.index = span[start : start + len(frame)]
+            start += len(frame)
             yield without_index(with_text_names(frame, str(path)), distinct=False)
+
+
+def _span(schema: Any) -> Any:
+    """The index of a frame that only counts, which the file says once for all rows; None where it has another one."""
+    import pandas as pd
+
+    index = next(iter((schema.pandas_metadata or {}).get("index_columns", ())), None)
+    if not isinstance(index, dict):
+        return None
+    return pd.RangeIndex(index["start"], index["stop"], index["step"], name=index["name"])

@@ -252,9 +252,10 @@ def _numerals(rows: list[list[str]], separator: str, path: Path) -> Numerals:
 def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, ...] | None:
     """Returns the names of the columns if the first row is a header, with "" for a column without a name.
 
-    A header is a row of words above numbers, or of words that never occur below them; of numbers only where these
-    count up as pandas numbers its columns (0, 1, 2, …) and the rows below do not. Empty fields are missing values
-    and never a header, but for the first column, which may be the index, and for a last one that is empty.
+    A header is a row of words above numbers, or of words that never occur below them; of numbers, beside words or not,
+    only where these count up as pandas numbers its columns (0, 1, 2, …) and the rows below do not. Empty fields are
+    missing values and never a header, but for the first column, which may be the index, and for a last one that is
+    empty.
 
     Args:
         rows: fields of the first rows, strings.
@@ -273,12 +274,12 @@ def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, .
     if not names or any(map(is_missing, names)):
         return None
     columns = [[row[i] for row in below if i < len(row) and not is_missing(row[i])] for i in range(width)]
-    if _is_count(names, columns, first[0] == "") or _are_words(first, columns, numerals):
+    if _is_count(names, columns, has_index=first[0] == "") or _are_words(first, columns, numerals):
         return tuple(first)
     return None
 
 
-def _is_count(names: list[str], columns: list[list[str]], has_index: bool) -> bool:
+def _is_count(names: list[str], columns: list[list[str]], *, has_index: bool) -> bool:
     if not all(re.fullmatch(r"\d+", name) for name in names):
         return False
     numbers = [int(name) for name in names]
@@ -304,8 +305,25 @@ def _are_words(first: list[str], columns: list[list[str]], numerals: Numerals) -
     numeric = [bool(column) and all(map(numerals.matches, column)) for column in columns]
     if any(word and number for word, number in zip(words, numeric, strict=True)):
         return True
-    if not all(word or not name for word, name in zip(words, first, strict=True)):
+    counted = [i for i, name in enumerate(first) if re.fullmatch(r"\d+", name)]
+    others = [i for i in range(len(first)) if i not in counted]
+    if not all(words[i] or not first[i] for i in others):
+        return False
+    if counted and not _is_count_beside(first, columns, counted, others):
         return False
     return len(set(first)) == len(first) and all(
-        name not in {field.strip() for field in column} for name, column in zip(first, columns, strict=True)
+        first[i] not in {field.strip() for field in columns[i]} for i in others
     )
+
+
+def _is_count_beside(first: list[str], columns: list[list[str]], counted: list[int], others: list[int]) -> bool:
+    """Whether numbers that count up are names beside the other words, which are not of the kind of those below."""
+    if not _is_count([first[i] for i in counted], [columns[i] for i in counted], has_index=False):
+        return False
+    alike = [_shape(first[i]) for i in others if _shape(first[i]) in map(_shape, columns[i])]
+    return not alike if len(counted) < 3 else not any("9" in shape for shape in alike)
+
+
+def _shape(word: str) -> str:
+    """The word with one letter for letters and one digit for digits: a_9 for row_17."""
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", word.strip()))

@@ -79,8 +79,8 @@ def without_index(frame: "pd.DataFrame", *, distinct: bool = True) -> Content:
         distinct: whether an index that repeats a value gives none.
     """
     index = frame.index
-    plain = type(index).__name__ == "RangeIndex" or (distinct and not index.is_unique)
+    counts = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1 and index.name is None
     frame = frame.reset_index(drop=True)
-    if plain:
+    if counts or (distinct and not index.is_unique):
         return Content(frame)
     return Content(frame, ids=index.to_numpy(), id_name=None if index.name is None else str(index.name))

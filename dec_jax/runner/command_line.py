@@ -42,7 +42,9 @@ class CommandParser(argparse.ArgumentParser):
         hidden = {
             action: action.help
             for action in self._actions
-            if self.shown and action.option_strings and not set(action.option_strings) & {*self.shown, "-h", "--help-all"}
+            if self.shown
+            and action.option_strings
+            and not set(action.option_strings) & {*self.shown, "-h", "--help-all"}
         }
         for action in hidden:
             action.help = argparse.SUPPRESS

@@ -4,7 +4,6 @@ import argparse
 import io
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np

@@ -101,7 +101,9 @@ def through(path: Path, model: TrainedModel, function: Callable[[Any], np.ndarra
             yield part
         start += content.x.shape[0]
     if encoding is not None:
-        for note in tally.notes(encoding):
+        with _naming_rows(path, 0):
+            notes = tally.notes(encoding)
+        for note in notes:
             say("note", note)
 
 

@@ -77,6 +77,9 @@ def rows(text):
         ("0 0.5 0.7", ("0",)),
         ("sex,size f,1 m,2", ("sex", "size")),
         ("sex,place f,x m,y f,y", ("sex", "place")),
+        ("0,1,2,sample_id 0.5,0.1,3,s0 0.1,0.1,3,s1", ("0", "1", "2", "sample_id")),
+        ("0,1,sample_id 0.5,0.1,s0 0.1,0.1,s1", ("0", "1", "sample_id")),
+        (",0,1,2,kind 0,5,6,7,red 1,5,5,5,blue", ("", "0", "1", "2", "kind")),
         ("a,b", ("a", "b")),
         ("a,b NA,5 3,NA", ("a", "b")),
     ],
@@ -101,6 +104,9 @@ def test_what_is_a_header(text, names):
         "1,2,3 4,5,6",
         "nan,a 5,6",
         "a,b,c,d 1,2",
+        "s0,0,1,2 s1,5,6,7 s2,7,8,9",
+        "red,0,1 blue,5,6 red,7,8 blue,3,4",
+        "yellow,0,1 blue,5,6 red,7,8 blue,3,4",
     ],
 )
 def test_what_is_no_header(text):
