@@ -9,6 +9,7 @@ import scipy.sparse
 
 from dec_jax.data.archives import read_archive
 from dec_jax.data.h5ad import read_h5ad
+from dec_jax.data.image_folder import read_image_folder
 from dec_jax.data.options import TableOptions
 from dec_jax.data.tables import BINARY_SUFFIXES, PACKED_SUFFIXES, TEXT_SUFFIXES, kind_of_file, read_table
 
@@ -28,6 +29,7 @@ class Content(NamedTuple):
         id_name: what the ids are called, or None.
         feature_names: (d), or None; a table has its own.
         notes: what was taken for what, one line each.
+        image_shape: of one sample, where the file says it; None leaves it to the shape of `x`.
     """
 
     x: "np.ndarray | scipy.sparse.csr_array | pd.DataFrame"
@@ -36,12 +38,14 @@ class Content(NamedTuple):
     id_name: str | None = None
     feature_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] | None = None
 
 
 def read_samples(path: str | os.PathLike[str], options: TableOptions | None = None) -> Content:
     """Returns what a file of samples holds; its shape and values are for the caller to check.
 
-    Accepted are .npy and .npz (see `archives`), .h5ad, text tables (see `tables`), Parquet, Feather and Excel.
+    Accepted are .npy and .npz (see `archives`), .h5ad, text tables (see `tables`), Parquet, Feather and Excel, and
+    folders of images.
 
     Args:
         path: the file.
@@ -55,10 +59,13 @@ def read_samples(path: str | os.PathLike[str], options: TableOptions | None = No
     """
     options = options or TableOptions()
     path = Path(path).expanduser()
+    if path.is_dir():
+        images = read_image_folder(path, options.label_column)
+        return Content(images.x, images.labels, images.ids, notes=images.notes, image_shape=images.x.shape[1:])
     kind = kind_of_file(path)
     if kind not in SAMPLE_SUFFIXES:
         accepted = f"{', '.join(SAMPLE_SUFFIXES)}, and text files packed as {', '.join(PACKED_SUFFIXES)}"
-        raise ValueError(f"unknown kind of data file {str(path)!r} (accepted: {accepted})")
+        raise ValueError(f"unknown kind of data file {str(path)!r} (accepted: {accepted}, and folders of images)")
     if not path.is_file():
         raise FileNotFoundError(f"data file {str(path)!r} does not exist")
     if kind in (".npy", ".npz"):

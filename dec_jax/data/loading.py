@@ -35,7 +35,8 @@ def load(
 
     Args:
         name_or_path: one of NAMES, or a file of the user's own: .npy, .npz, .h5ad, .csv and other text tables,
-            .parquet, .feather or .xlsx.
+            .parquet, .feather or .xlsx; or a folder of images, whose subfolders are labels where
+            `options.label_column` is "folder".
         labels: a file with one label per sample, instead of the data's own labels.
         data_dir: folder of what TFDS has prepared; by default TFDS_DATA_DIR, else ~/tensorflow_datasets. For reuters
             and reuters10k scikit-learn's data folder; by default SCIKIT_LEARN_DATA, else ~/scikit_learn_data.
@@ -58,7 +59,7 @@ def load(
     options = options or TableOptions()
     path = _path(name_or_path)
     content = read_samples(path, options)
-    if kind_of_file(path) == ".h5ad":
+    if kind_of_file(path) == ".h5ad" or path.expanduser().is_dir():
         options = replace(options, label_column=None)  # it was read
     if labels is None:
         return _dataset(path.name, content, content.labels, options, str(path))
@@ -170,9 +171,9 @@ def _from_array(
     name: str, x: Any, content: Content, options: TableOptions, shown: str
 ) -> tuple[Dataset, np.ndarray | None, Any]:
     notes = content.notes
-    image_shape = options.image_shape
+    image_shape = options.image_shape or content.image_shape
     if isinstance(x, np.ndarray):
-        x, image_shape, said = flatten(x, options.image_shape)
+        x, image_shape, said = flatten(x, image_shape)
         notes = (*notes, *said)
     x = check_samples(x, shown)
     if scipy.sparse.issparse(x):

@@ -117,7 +117,7 @@ def _is_table(x: Any) -> bool:
 
 
 def _of_array(content: Content, start: int, function: Callable[[Any], np.ndarray]) -> Part:
-    x = content.x if scipy.sparse.issparse(content.x) else flatten(content.x).x
+    x = content.x if scipy.sparse.issparse(content.x) else flatten(content.x, content.image_shape).x
     return Part(*_ids(content, start, np.arange(x.shape[0])), function(x))
 
 
