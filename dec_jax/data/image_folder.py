@@ -44,7 +44,7 @@ def read_image_folder(folder: Path, label_column: str | None = None) -> Images:
         ImportError: Pillow is missing.
         ValueError: there are no images, they have different sizes, or one is damaged or has more than 8 bits.
     """
-    need("PIL", "images", "a folder of images")
+    need("PIL", "images", "a folder of images", "Pillow")
     if label_column is not None:
         check_choice("column in label_column", label_column, (LABEL_COLUMN,))
     paths, n_others = _images_in(folder)

@@ -17,6 +17,7 @@ import scipy.sparse
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from dec_jax.data.extras import need
 from dec_jax.metrics import Confusion
 from dec_jax.validation import check_integer, check_labels
 
@@ -441,11 +442,8 @@ def _figure(width: float, height: float) -> "Figure":
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib: pip install "dec_jax[plots]"') from error
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = need("matplotlib.figure", "plots", "a picture", "matplotlib")
+    return figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -84,7 +84,7 @@ def test_photographs_are_turned_as_they_say(tmp_path):
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     write(tmp_path, GREY)
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
-    with pytest.raises(ImportError, match=r'needs PIL: pip install "dec_jax\[images\]"'):
+    with pytest.raises(ImportError, match=r'needs Pillow: pip install "dec_jax\[images\]"'):
         load(tmp_path)
 
 
