@@ -1,6 +1,7 @@
 """A trained model: all that is needed to embed and to assign new samples."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,7 +53,8 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
     Args:
         trained: the model.
         x: (n, d) unscaled samples, dense or scipy sparse; scaled and embedded a chunk at a time. A model that was
-            trained on a table takes a pandas or polars frame with the same columns, in any order.
+            trained on a table takes a pandas or polars frame with the same columns, in any order; a warning says which
+            are new to it.
 
     Returns:
         (n, m) float32.
@@ -111,7 +113,10 @@ def _of_raw(function: Callable[[jax.Array], jax.Array], trained: TrainedModel) -
 
     def of_raw(x: Any) -> np.ndarray:
         if trained.encoding is not None and hasattr(x, "columns"):
-            x = encode_table(trained.encoding, to_table(x)).x
+            encoded = encode_table(trained.encoding, to_table(x))
+            for note in encoded.notes:
+                warnings.warn(note, stacklevel=4)
+            x = encoded.x
         x = check_samples(x, varying=False)
         dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
         if x.shape[1] != dims[0]:

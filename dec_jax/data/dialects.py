@@ -227,7 +227,7 @@ def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]],
         numeric = (numbers + sum(map(is_missing, fields))) / max(1, len(fields))
         only_header_differs = len(rows) > 2 and count == len(rows) - 1 and len(rows[0]) != width
         even = 1.0 if only_header_differs else count / len(rows)
-        if separator == WHITESPACE and best_score[0] == 1 and numeric < 1:
+        if separator == WHITESPACE and numeric < 1 and (best_score[0] == 1 or len(rows[0]) < width - 1):
             continue  # spaces between words of a text
         if (even, numeric, width) > best_score:
             best, best_score = separator, (even, numeric, width)

@@ -31,6 +31,8 @@ COMMA = Numerals(",")
         ("1,5 2,5 3,5\n4,5 5,5 6,5\n", WHITESPACE, COMMA, None),
         ("1\t2\t\t3\n4\t\t5\t6\n7\t8\t9\n", WHITESPACE, PLAIN, None),
         ("1, 2, 3\n4, 5, 6\n", ",", PLAIN, None),
+        ("text\nword 1 2\nword 3 4\nword 5 6\n", ",", PLAIN, ("text",)),
+        ("a b\nx 1 2\ny 3 4\nz 5 6\n", WHITESPACE, PLAIN, ("", "a", "b")),
         ("name,text\nx,12 months\ny,3 years\n", ",", PLAIN, ("name", "text")),
         ("sep=;\na;b\n1;2\n", ";", PLAIN, ("a", "b")),
         ("1\n2\n3\n", ",", PLAIN, None),
