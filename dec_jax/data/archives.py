@@ -78,7 +78,7 @@ def read_arrays(path: Path, mapped: bool | None = None) -> dict[str, Array | Non
 
 def damaged(path: Path, error: Exception) -> ValueError:
     """Returns the error that says that a file cannot be read."""
-    return ValueError(f"{path} is damaged, or no {path.suffix} file: {str(error) or type(error).__name__}")
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {str(error) or type(error).__name__}")
 
 
 def _member(content: Mapping[str, np.ndarray], key: str) -> np.ndarray | None:

@@ -47,7 +47,7 @@ class Column:
         name: as the table has it; "" for an index without a name.
         kind: one of KINDS.
         n_missing: missing values in the table that was decided about.
-        action: one of ACTIONS: a number is kept, a category becomes one-hot, ids and labels are no features.
+        action: one of ACTIONS: a number is kept, a category becomes one-hot, ids and labels are not features.
         values: the categories, in the order of their features.
         fill: what a missing value becomes: a number, or the place of a category in `values`; None without.
     """

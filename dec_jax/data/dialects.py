@@ -109,7 +109,7 @@ def decode(content: bytes, path: Path) -> tuple[str, str]:
 def check_is_text(text: str, path: Path) -> None:
     """Refuses characters at the start of a file that no text has."""
     if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: it holds bytes that are not text")
+        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: it holds bytes that are not text")
 
 
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
@@ -118,7 +118,7 @@ def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> 
         with packer(io.BytesIO(content)) as file:
             unpacked = file.read(limit + 1)
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
     if len(unpacked) > limit:
         raise too_large(path, limit)
     return unpacked
@@ -148,7 +148,7 @@ def _decode_text(content: bytes, path: Path) -> tuple[str, str]:
         return content.decode(marked or "utf-8"), marked or "utf-8"
     except UnicodeDecodeError as error:
         if marked:
-            raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+            raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
     return content.decode("cp1252", errors="replace"), "cp1252"
 
 
@@ -168,7 +168,9 @@ def sniff(text: str, path: Path) -> Dialect:
         raise ValueError(f"{path} must hold at least one sample, got an empty file")
     separator, rows, ends = _separate(body, told)
     if not rows:
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: its first line cannot be split into fields")
+        raise ValueError(
+            f"{path} is damaged, or is not a {path.suffix} file: its first line cannot be split into fields"
+        )
     numerals = _numerals(rows[1:] or rows, separator, path)
     names = header_of(rows, numerals)
     if names is not None:

@@ -43,7 +43,7 @@ def load(
         options: how a file becomes samples: columns, missing values, the shape of an image.
 
     Raises:
-        TypeError: an argument is no name or path, or a file holds no real numbers.
+        TypeError: an argument is not a name or a path, or a file does not hold real numbers.
         FileNotFoundError: there is no such file, or a named data set is not prepared and TensorFlow missing.
         ImportError: the data need a package that is not installed.
         OSError: a file cannot be read, or a named data set could not be downloaded.
@@ -78,7 +78,7 @@ def from_frame(x: Any, labels: Any = None, *, options: TableOptions | None = Non
 
     Raises:
         ImportError: the data need a package that is not installed.
-        TypeError: the samples are no real numbers.
+        TypeError: the samples are not real numbers.
         ValueError: they cannot be clustered, a column can be used in no way, or the labels do not fit.
     """
     return _dataset(name, _in_memory(x, name), labels, options or TableOptions(), name)

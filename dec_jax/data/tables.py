@@ -83,7 +83,7 @@ def with_text_names(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
 def damaged(path: Path, error: Exception) -> ValueError:
     """Returns the error that says that a file cannot be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is damaged, or no {path.suffix} file: {reason}")
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {reason}")
 
 
 def _read_text(path: Path) -> Table:

@@ -125,7 +125,7 @@ def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_t
     Args:
         x: (n, d), real numbers, dense or scipy sparse.
         q: (n, k), float, the soft assignments; the first 20 clusters are drawn.
-        image_shape: (height, width) or (height, width, 3) of a sample. None where samples are no images: they
+        image_shape: (height, width) or (height, width, 3) of a sample. None where samples are not images: they
             are drawn as profiles of their features, or where d > 256 as a heat map of the 50 that vary most.
         n_top: samples of each cluster.
 
@@ -151,7 +151,7 @@ def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_t
 
 
 def reconstructions(path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, ...] | None, n: int = 10) -> None:
-    """Draws originals above their reconstructions, or where they are no images the profiles of both.
+    """Draws originals above their reconstructions, or where they are not images the profiles of both.
 
     Args:
         path: the file to write.

@@ -72,7 +72,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: no Ray cluster answers, or this machine is no part of it.
+        ValueError: no Ray cluster answers, or this machine is not a part of it.
     """
     ray = _ray()
     if ray.is_initialized():

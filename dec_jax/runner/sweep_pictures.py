@@ -190,7 +190,7 @@ def _setting_curves(
 
 
 def _draw_measure(ax: "Axes", frame: "DataFrame", setting: str, measure: str, number: int) -> None:
-    """The mean over the seeds with a band of one standard deviation, or bars of it where values are no numbers."""
+    """The mean over the seeds with a band of one standard deviation, or bars of it where values are not numbers."""
     curve = over_seeds(frame, setting, measure)
     mean, spread = curve["mean"].to_numpy(), curve["std"].fillna(0).to_numpy()
     colour = _colours([number])[0]

@@ -148,7 +148,7 @@ def test_a_packed_file_that_would_fill_the_memory(monkeypatch):
     "content", [b"\x00\x01\x02", b"\x89PNG\r\n\x1a\n\xff\xfe" * 50, b"\xff\xfe\x00", b"a,b\n\x07,1"]
 )
 def test_bytes_that_are_no_text(content):
-    with pytest.raises(ValueError, match=r"mine\.csv is damaged, or no \.csv file"):
+    with pytest.raises(ValueError, match=r"mine\.csv is damaged, or is not a \.csv file"):
         decode(content, HERE)
 
 

@@ -128,7 +128,7 @@ def test_damaged_files(tmp_path, suffix, content):
     if (suffix, content) == (".csv", b"PAR1"):
         content = b"PAR1\x00"
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"is damaged, or no \{suffix} file") as raised:
+    with pytest.raises(ValueError, match=rf"is damaged, or is not a \{suffix} file") as raised:
         read_table(Path(path))
     assert "\n" not in str(raised.value)
 
