@@ -59,10 +59,10 @@ def read_samples(path: str | os.PathLike[str], options: TableOptions | None = No
     """
     options = options or TableOptions()
     path = Path(path).expanduser()
-    if path.is_dir():
+    kind = kind_of_file(path)
+    if path.is_dir() and kind not in SAMPLE_SUFFIXES:
         images = read_image_folder(path, options.label_column)
         return Content(images.x, images.labels, images.ids, notes=images.notes, image_shape=images.x.shape[1:])
-    kind = kind_of_file(path)
     if kind not in SAMPLE_SUFFIXES:
         accepted = f"{', '.join(SAMPLE_SUFFIXES)}, and text files packed as {', '.join(PACKED_SUFFIXES)}"
         raise ValueError(f"unknown kind of data file {str(path)!r} (accepted: {accepted}, and folders of images)")
