@@ -142,6 +142,8 @@ def run(arguments: argparse.Namespace) -> None:
         runs.claim(resolved, dataset, out, overwrite=arguments.overwrite)
         for note in dataset.notes:
             say("note", note)
+        if dataset.encoding is not None:
+            print(dataset.encoding, file=sys.stderr)
         for size in sorted({config.pretraining.batch_size, config.clustering.batch_size}):
             usable_batch_size(size, dataset.x.shape[0])  # says so where it is too large
         cache = Store(arguments.cache) if arguments.cache else None
