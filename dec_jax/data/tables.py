@@ -124,10 +124,14 @@ def parser_options(dialect: Dialect) -> dict[str, Any]:
 
 def _exact_floats() -> dict[str, str]:
     """The option that makes pandas read the number that Python reads, which it does by itself from version 3.1."""
+    return {"float_precision": "round_trip"} if pandas_version() < (3, 1) else {}
+
+
+def pandas_version() -> tuple[int, ...]:
+    """Returns the first two numbers of its version."""
     import pandas as pd
 
-    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
-    return {"float_precision": "round_trip"} if version < (3, 1) else {}
+    return tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
 def _without_comments(body: str) -> str:

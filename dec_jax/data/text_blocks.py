@@ -26,6 +26,7 @@ from dec_jax.data.tables import (
     column_names,
     damaged,
     describe,
+    pandas_version,
     parser_options,
     uneven,
     with_text_names,
@@ -243,7 +244,8 @@ def _find_columns(text: _Text, dialect: Dialect, rows: int) -> _Columns:
         gaps = frame.iloc[:, -1].isna()
         ends_with_gap |= bool(gaps.any())
         last_is_empty &= bool(gaps.all())
-    if ends_with_gap and (problem := _uneven(text, dialect)):
+    # Before version 3 pandas cuts a row that is too long where it is the first one of a part.
+    if (ends_with_gap or pandas_version() < (3, 0)) and (problem := _uneven(text, dialect)):
         raise problem
     types = {place: kind for place, seen in enumerate(kinds) if (kind := _common_type(seen))}
     return _Columns(types, *column_names(dialect.names, len(kinds), last_is_empty=last_is_empty, path=text.path))
