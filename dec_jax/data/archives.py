@@ -32,7 +32,7 @@ class Archive(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_archive(path: Path, part: str = "all") -> Archive:
+def read_archive(path: Path, part: str = "all", mapped: bool | None = None) -> Archive:
     """Returns the samples of a .npy or .npz, and its labels where it holds some.
 
     An .npz may hold one array; x, X or data and perhaps y or labels; x_train, y_train, x_test and y_test, also with
@@ -42,12 +42,13 @@ def read_archive(path: Path, part: str = "all") -> Archive:
     Args:
         path: a file that exists.
         part: "all", "train" or "test", of an archive with such parts.
+        mapped: whether a .npy is mapped and not read; None for where it is large.
 
     Raises:
         TypeError: what is needed holds Python objects.
         ValueError: it is damaged, does not say which array holds the samples, or does not have the part.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, mapped)
     if pieces := _pieces(arrays):
         return _joined(path, arrays, pieces, part)
     if part != "all":
@@ -57,14 +58,13 @@ def read_archive(path: Path, part: str = "all") -> Archive:
     return Archive(_numbers(path, key, arrays), label_key and _numbers(path, label_key, arrays), ())
 
 
-def read_arrays(path: Path) -> dict[str, Array | None]:
+def read_arrays(path: Path, mapped: bool | None = None) -> dict[str, Array | None]:
     """Returns the arrays of an .npz by name, None for one of Python objects; that of a .npy has the name ""."""
-    mapped = path.suffix.lower() == ".npy" and path.stat().st_size > MAPPED_BYTES
+    if mapped is None:
+        mapped = path.suffix.lower() == ".npy" and path.stat().st_size > MAPPED_BYTES
     with open(path, "rb") as file:
         try:
-            if mapped:
-                return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
-            content = np.load(file, allow_pickle=False)
+            content = np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {"": content}
             if {"format", "shape"} <= set(content):
@@ -78,7 +78,7 @@ def read_arrays(path: Path) -> dict[str, Array | None]:
 
 def damaged(path: Path, error: Exception) -> ValueError:
     """Returns the error that says that a file cannot be read."""
-    return ValueError(f"{path} is damaged, or no {path.suffix} file: {str(error) or type(error).__name__}")
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {str(error) or type(error).__name__}")
 
 
 def _member(content: Mapping[str, np.ndarray], key: str) -> np.ndarray | None:

@@ -53,7 +53,7 @@ def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
                 _matrix(file["X"], path), _index(obs), None if names is None else tuple(names.tolist()), labels
             )
     except (OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
 
 
 def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
@@ -65,7 +65,7 @@ def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
         matrix = kind(parts, tuple(map(int, node.attrs["shape"])))
         matrix.check_format(full_check=True)  # an index out of range would read foreign memory
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
     matrix = scipy.sparse.csr_array(matrix)
     matrix.sum_duplicates()
     return matrix

@@ -1,20 +1,19 @@
+<<<<<<< HEAD
 """The command dec-jax: run, sweep, report, assign, embed."""
+=======
+"""The command dec-jax: which of its commands is meant."""
+>>>>>>> command
 
-import argparse
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
 
 import dec_jax
-from dec_jax import data
-from dec_jax.data import files
-from dec_jax.data.atomic import atomic_write
 from dec_jax.runner import failures
+from dec_jax.runner.command_line import EXIT_STATUS
 
+<<<<<<< HEAD
 USAGE = """usage: dec-jax COMMAND …
 
   run      clusters one data set, and writes a result, a model and pictures
@@ -25,25 +24,36 @@ USAGE = """usage: dec-jax COMMAND …
 
 dec-jax COMMAND --help tells more. Exit status: 0, 2 for bad input, 130 when it was interrupted.
 """
+=======
+# The module of each command, with `parser` and `main`, and what it does.
+COMMANDS = {
+    "run": ("run", "clusters one data set, and writes a result, a model and pictures"),
+    "sweep": ("sweep", "runs a grid of trials, and writes a table and pictures"),
+    "assign": ("assigning", "writes the cluster of each row of a file by a trained model"),
+    "embed": ("embedding", "writes the embedding of each row of a file by a trained model"),
+    "completion": ("completion", "writes a script that lets a shell complete this command"),
+}
+>>>>>>> command
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status."""
+    """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     words = sys.argv[1:] if words is None else list(words)
     name, rest = (words[0], words[1:]) if words else ("--help", [])
-    if name in ("-h", "--help"):
-        print(USAGE, end="")
+    if name in ("-h", "--help", "--help-all"):
+        print(usage(), end="")
         return 0
     if name == "--version":
         print(dec_jax.__version__)
         return 0
     if name not in COMMANDS:
         failures.say("error", f"unknown command {name!r} (accepted: {', '.join(COMMANDS)})")
-        return 2
-    return COMMANDS[name](rest)
+        return failures.BAD_INPUT
+    return importlib.import_module(f"dec_jax.runner.{COMMANDS[name][0]}").main(rest)
 
 
+<<<<<<< HEAD
 def _run(words: Sequence[str]) -> int:
     from dec_jax.runner import run
 
@@ -148,3 +158,19 @@ def _cell(value: Any) -> str:
     """A value as a cell of a CSV file."""
     text = str(value)
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
+=======
+def usage() -> str:
+    """What there is, a line each."""
+    lines = [f"  {name:<12}{what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dec-jax COMMAND …",
+            "",
+            *lines,
+            "",
+            "dec-jax COMMAND --help tells more; dec-jax run, without anything else, clusters handwritten digits.",
+            EXIT_STATUS,
+            "",
+        ]
+    )
+>>>>>>> command

@@ -458,4 +458,5 @@ def describe() -> str:
             choices = getattr(one.metadata["check"], "keywords", {}).get("choices", ())
             meaning = one.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
             lines.append(f"  {name:<40}{meaning} (default: {show(one.default)})")
+    lines += [f"  {alias:<40}{name}" for alias, name in ALIASES.items()]
     return "\n".join(lines)

@@ -39,7 +39,7 @@ def criteria(z: Any, log_q: Any, labels: Any, held_out: Any, *, seed: int = 0) -
     Raises:
         TypeError: an argument has the wrong kind of values.
         ValueError: the shapes do not fit together, `z` is not finite, a row of `log_q` holds no probabilities, a
-            label is no cluster, or every sample is held out.
+            label is not a cluster, or every sample is held out.
     """
     z = check_samples(z, "z", varying=False)
     log_q = _check_log_q(log_q, len(z))
@@ -92,7 +92,7 @@ def silhouette(z: Any, labels: np.ndarray, seed: int) -> float:
 
 
 def _takes_part(log_q: np.ndarray) -> np.ndarray:
-    """(k,), bool: the clusters that are no padding."""
+    """(k,), bool: the clusters that are not padding."""
     return ~np.isneginf(log_q).all(axis=0)
 
 

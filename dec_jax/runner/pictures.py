@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse
 
+from dec_jax.data.extras import need
 from dec_jax.metrics import Confusion
 from dec_jax.runner.panels import Panel, panels_of
 from dec_jax.runner.plane import Plane, finite_matrix
@@ -359,11 +360,8 @@ def _figure(width: float, height: float) -> "Figure":
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib: pip install "dec_jax[plots]"') from error
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = need("matplotlib.figure", "plots", "a picture", "matplotlib")
+    return figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dec_jax.data.extras import need
 from dec_jax.runner import capacity
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import make_layout
@@ -71,7 +72,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: no Ray cluster answers, or this machine is no part of it.
+        ValueError: no Ray cluster answers, or this machine is not a part of it.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -219,8 +220,4 @@ def _make_workshop(work: Work) -> Workshop:
 
 
 def _ray() -> types.ModuleType:
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError('engine ray needs Ray: pip install "dec_jax[ray]"') from error
-    return ray
+    return need("ray", "ray", "engine ray", "Ray")

@@ -1,4 +1,4 @@
-"""Clusters one data set: python -m experiments.run --data NAME|FILE; see --help."""
+"""dec-jax run: clusters one data set."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ from rich.console import Console
 from dec_jax import data, n2d
 from dec_jax.folder_lock import lock
 from dec_jax.runner import build, report, runs, table_arguments
+from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
 from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.presets import N_CLUSTERS, PRESETS, config_of
@@ -29,18 +30,24 @@ from dec_jax.validation import check_choice
 AUGMENT = ("rotation=10", "shift=0.1")  # of --augment without ranges (Guo et al., DEC-DA, ACML 2018)
 AUGMENTATIONS = tuple(field.name for field in fields(AugmentationConfig) if field.type is float)
 MEGABYTE = 2**20
+# The options of --help; the others stand in --help-all.
+SHOWN = (
+    *("--data", "--n-clusters", "--labels", "--preset", "--seed", "--out", "--overwrite", "--set"),
+    *("--drop", "--id-column", "--label-column", "--missing"),
+)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        prog="python -m experiments.run",
-        description="Clusters one data set with DEC and writes the result, the model and pictures to a folder.",
-        epilog=f"keys of --set:\n{describe()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    cli = CommandParser(
+        prog="dec-jax run",
+        usage="dec-jax run [--data NAME|FILE --n-clusters K] [OPTION …]",
+        shown=SHOWN,
+        more=f"keys of --set:\n{describe()}\n",
+        description="Clusters one data set and writes result, model and pictures to a folder. Without options: digits.",
     )
     names = ", ".join(data.NAMES)
-    cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a .npy, .npz or .csv file")
+    cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a file: a table or an array")
     cli.add_argument("--labels", metavar="FILE", help="one label per sample, used for scores only")
     cli.add_argument("--n-clusters", type=int, metavar="K", help="number of clusters; a file needs it")
     cli.add_argument("--preset", default="auto", metavar="NAME", help=f"{', '.join(PRESETS)} (default: auto)")
@@ -142,6 +149,8 @@ def run(arguments: argparse.Namespace, command: str) -> None:
         runs.claim(resolved, dataset, out, overwrite=arguments.overwrite)
         for note in dataset.notes:
             say("note", note)
+        if dataset.encoding is not None:
+            print(dataset.encoding, file=sys.stderr)
         for size in sorted({config.pretraining.batch_size, config.clustering.batch_size}):
             usable_batch_size(size, dataset.x.shape[0])  # says so where it is too large
         cache = Store(arguments.cache) if arguments.cache else None

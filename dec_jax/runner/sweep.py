@@ -1,4 +1,4 @@
-"""Runs a grid of trials as one sweep: python -m experiments.sweep --data NAME|FILE …; see --help."""
+"""dec-jax sweep: runs a grid of trials as one sweep."""
 
 import argparse
 import shlex
@@ -17,6 +17,7 @@ from dec_jax import data
 from dec_jax.data.cache import cache_folder
 from dec_jax.identity import fingerprint, identity
 from dec_jax.runner import build, capacity, estimate, grid, ray_workers, sweep_pictures, table, table_arguments
+from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import Config, describe
 from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.grid import Grid
@@ -32,6 +33,11 @@ from dec_jax.storage import Store
 from dec_jax.validation import check_choice, check_integer
 
 ENGINES = ("local", "ray")
+# The options of --help; the others stand in --help-all.
+SHOWN = (
+    *("--data", "--labels", "--n-clusters", "--bottleneck", "--seeds", "--preset", "--config", "--set"),
+    *("--out", "--engine", "--dry-run", "--overwrite"),
+)
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_OF_SILENCE = 600.0  # of the other processes, after which the first one says for what it waits
 
@@ -43,20 +49,21 @@ class Place(NamedTuple):
     n_processes: int
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        prog="python -m experiments.sweep",
+    cli = CommandParser(
+        prog="dec-jax sweep",
+        usage="dec-jax sweep [--data NAME|FILE --n-clusters K,…] [OPTION …]",
+        shown=SHOWN,
+        more=f"keys of --set:\n{describe()}\n",
         description="Runs every combination of the settings given as one sweep, and writes a table and pictures.",
-        epilog=f"keys of --set:\n{describe()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     grid.add_arguments(cli)
     table_arguments.add_arguments(cli)
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/sweep-DATA")
     cli.add_argument("--held-out", type=float, default=0.1, metavar="F", help="fraction not trained on (default: 0.1)")
     cli.add_argument("--cache", type=Path, metavar="DIR", help="folder of pretrained networks, shared by all sweeps")
-    cli.add_argument("--memory", metavar="SIZE", help="what a device may use, like 8GB (default: most of what it has)")
+    cli.add_argument("--memory", metavar="SIZE", help="a device may use, like 8GB (default: most of it)")
     cli.add_argument("--data-shards", type=int, default=1, metavar="N", help="devices that share one trial's samples")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
     cli.add_argument("--engine", default="local", metavar="NAME", help=f"{', '.join(ENGINES)} (default: local)")

@@ -19,6 +19,7 @@ from rich.table import Table
 from dec_jax import metrics
 from dec_jax.data import UNLABELLED
 from dec_jax.data.atomic import atomic_write
+from dec_jax.data.extras import need
 from dec_jax.identity import git_commit, versions
 from dec_jax.runner.config import FIELDS
 from dec_jax.runner.criteria import criteria
@@ -284,8 +285,4 @@ def plus_minus(mean: float, deviation: float) -> str:
 
 
 def _pandas() -> types.ModuleType:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError('tables of a sweep need pandas: pip install "dec_jax[sweep]"') from error
-    return pandas
+    return need("pandas", "sweep", "the table of a sweep")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dec_jax.runner.config import (
+    ALIASES,
     FIELDS,
     OPTIONS,
     SECTIONS,
@@ -364,7 +365,7 @@ def test_identities_are_as_json_has_them():
 def test_the_help_explains_every_key_with_its_choices_and_default():
     lines = {line.split()[0]: line for line in describe().splitlines()}
     hidden = {*OPTIONS.values(), "clustering.parameters"}
-    assert lines.keys() == (FIELDS.keys() - hidden) | {"objective.NAME"}
+    assert lines.keys() == (FIELDS.keys() - hidden) | {"objective.NAME", *ALIASES}
     assert lines["pretraining.learning_rate"].endswith("at the first step (default: 0.1)")
     assert lines["pretraining.schedule"].endswith(": constant, step, cosine (default: step)")
 

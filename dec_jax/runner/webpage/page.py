@@ -1,6 +1,5 @@
 """report.html of a finished run or sweep, from the files of its folder."""
 
-import argparse
 import base64
 import hashlib
 import json
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dec_jax.data.atomic import atomic_write
 from dec_jax.data.extras import need
+from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.failures import naming, reported
 from dec_jax.runner.webpage import EXTRA, PAGE_FILE, run_page, sweep_page, text
 
@@ -23,11 +23,20 @@ POLICY = (
 )
 
 
+def parser() -> CommandParser:
+    """The command line."""
+    cli = CommandParser(
+        prog="dec-jax report",
+        usage="dec-jax report FOLDER",
+        description="Makes the page report.html of a finished run or sweep again, from the files of its folder.",
+    )
+    cli.add_argument("folder", type=Path, metavar="FOLDER", help="of a finished run or sweep")
+    return cli
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status: 0, or 2 for bad input."""
-    cli = argparse.ArgumentParser(prog="dec-jax report", description="makes the page report.html of a finished folder")
-    cli.add_argument("folder", type=Path, metavar="FOLDER", help="of a finished run or sweep")
-    folder = cli.parse_args(words).folder
+    folder = parser().parse_args(words).folder
     return reported(lambda: print(f"to look at it, open {write(folder)}"))
 
 
