@@ -51,11 +51,8 @@ def summarize(run: Run, command: str | None = None) -> dict[str, Any]:
         "steps_per_second": outcome.rates,
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
-<<<<<<< HEAD
         "remarks": outcome.remarks,
-=======
         **({} if run.data.encoding is None else {"table": run.data.encoding.to_json()}),
->>>>>>> command
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         "git_commit": git_commit(),

@@ -65,8 +65,6 @@ def test_help_version_and_unknown_commands(capsys):
     assert command.main(["--version"]) == 0
     assert dec_jax.__version__ in capsys.readouterr().out
     assert command.main(["asign"]) == 2
-<<<<<<< HEAD
-    assert "unknown command 'asign' (accepted: run, sweep, report, assign, embed)" in capsys.readouterr().err
-=======
-    assert "unknown command 'asign' (accepted: run, sweep, assign, embed, completion)" in capsys.readouterr().err
->>>>>>> command
+    assert (
+        "unknown command 'asign' (accepted: run, sweep, report, assign, embed, completion)" in capsys.readouterr().err
+    )
