@@ -22,7 +22,7 @@ USAGE = """usage: dec-jax COMMAND …
   assign   writes the cluster of each row of a file by a trained model
   embed    writes the embedding of each row of a file by a trained model
 
-dec-jax COMMAND --help tells more. Exit status: 0, 2 for bad input, 130 when it was interrupted.
+dec-jax COMMAND --help tells more. Exit status: 0, 2 for bad input, 130 when it was interrupted, 143 by SIGTERM.
 """
 
 

@@ -11,7 +11,7 @@ from dec_jax import padding, pretraining
 from dec_jax.identity import environment, identity
 from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingInfo, PretrainingState
-from dec_jax.runner import build
+from dec_jax.runner import build, interruption
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
 from dec_jax.runner.pretraining_slots import PretrainingSlots
@@ -96,7 +96,8 @@ def _pretrain_group(shop: Workshop, program: PretrainingSlots, jobs: Sequence[tu
             checkpoint.save((state.params, state.opt_state), where)
 
     try:
-        state = pretraining.run(program, state, _window(shop, program), on_window)
+        with interruption.until_saved():
+            state = pretraining.run(program, state, _window(shop, program), on_window)
     except _AllFailedError:
         state = None
     shop.profiler.stop()

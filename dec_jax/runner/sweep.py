@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
+    """Runs the command and returns its exit status; see `failures.reported`."""
     arguments = parser().parse_args(words)
     return reported(lambda: report(arguments.report) if arguments.report else run(arguments))
 
