@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dec_jax.data.packed import check_unpacked
+
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
     *("#N/A", "#NA", "?", "-", "--", "."),
@@ -22,7 +24,7 @@ SAMPLE_BYTES = 2**20
 SAMPLE_LINES = 1000
 WHITESPACE = r"\s+"
 SEPARATORS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", WHITESPACE: "spaces"}
-UNPACKED_LIMIT = 200 * 2**20  # and 100 times the packed size: more is not a table
+CHUNK = 2**20
 PACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -108,15 +110,16 @@ def decode(content: bytes, path: Path) -> tuple[str, str]:
 
 
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
-    limit = UNPACKED_LIMIT + 100 * len(content)
     try:
+        with packer(io.BytesIO(content)) as file:  # counted first: what is too large is never held
+            n_bytes = 0
+            while chunk := file.read(CHUNK):
+                n_bytes += len(chunk)
+                check_unpacked(path, n_bytes, len(content))
         with packer(io.BytesIO(content)) as file:
-            unpacked = file.read(limit + 1)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            return file.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
-    if len(unpacked) > limit:
-        raise ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
-    return unpacked
 
 
 def _decode_text(content: bytes, path: Path) -> tuple[str, str]:

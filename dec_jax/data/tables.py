@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, decode, header_of, sniff
 from dec_jax.data.extras import need
+from dec_jax.data.packed import check_unpacked, check_zip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,7 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 BINARY_SUFFIXES = (".parquet", ".feather", ".xlsx")
 EXCEL_SAMPLE = 200
+BYTES_OF_A_VALUE = 8
 
 
 class Table(NamedTuple):
@@ -185,6 +187,7 @@ def _read_excel(path: Path) -> Table:
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_zip(path, file)
             frame = pd.read_excel(file, header=None, engine="openpyxl", na_values=list(MISSING), keep_default_na=False)
     except Exception as error:  # zipfile, openpyxl and pandas have no family of errors in common
         raise _damaged(path, error) from error
@@ -206,6 +209,11 @@ def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":
     feather = need("pyarrow.feather", "tables", f"a {kind} file")
     try:
         with open(path, "rb") as file:
+            if kind == ".parquet":
+                # A few bytes can stand for any number of equal values.
+                rows = parquet.read_metadata(file)
+                check_unpacked(path, BYTES_OF_A_VALUE * rows.num_rows * rows.num_columns)
+                file.seek(0)
             table = parquet.read_table(file) if kind == ".parquet" else feather.read_table(file)
         table.validate(full=True)  # an offset out of range would read foreign memory
         return table.to_pandas()
