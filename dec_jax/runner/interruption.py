@@ -32,6 +32,7 @@ class _State:
     """What the signals have asked for, and whether it can wait for a save. Signals are a process's, and so is this."""
 
     asked: int | None = None
+    is_ending = False
     n_waiting = 0
 
 
@@ -46,7 +47,8 @@ def end_if_asked() -> None:
     Raises:
         Interrupted: a signal has.
     """
-    if _State.asked is not None:
+    if _State.asked is not None and not _State.is_ending:
+        _State.is_ending = True
         raise Interrupted(_State.asked)
 
 
@@ -78,13 +80,13 @@ def interruptible() -> Iterator[None]:
     """Turns SIGTERM and SIGINT inside the block into `Interrupted`.
 
     The first signal ends the work at once, or inside `until_saved` after the next save; the second one ends it at
-    once. A process that compiles or computes and does not hear them is ended by force. Outside the main thread, and
-    for signals that are ignored, nothing changes.
+    once. It is raised only once, so that it does not break into what is tidied up. A process that compiles or computes
+    and does not hear it is ended by force. Outside the main thread, and for signals that are ignored, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _State.asked, _State.n_waiting = None, 0
+    _State.asked, _State.is_ending, _State.n_waiting = None, False, 0
     heard, written = socket.socketpair()
     written.setblocking(False)
     # The system itself writes to the socket, while the main thread may be busy for minutes in compiled code.
@@ -104,14 +106,14 @@ def interruptible() -> Iterator[None]:
         written.close()  # which ends the thread
         watch.join()
         heard.close()
-        _State.asked = None
+        _State.asked, _State.is_ending = None, False
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
-    is_first = _State.asked is None
+    waits = _State.asked is None and _State.n_waiting
     _State.asked = _State.asked or number
-    if not (is_first and _State.n_waiting):
-        raise Interrupted(_State.asked)
+    if not waits:
+        end_if_asked()
 
 
 def _watch(heard: socket.socket, main: int) -> None:

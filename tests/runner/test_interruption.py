@@ -58,6 +58,20 @@ def test_a_second_signal_does_not_wait(tmp_path):
     assert failures.reported(work) == 143
 
 
+def test_a_signal_does_not_break_into_what_is_tidied_up():
+    tidied = []
+
+    def work():
+        try:
+            send(signal.SIGTERM)
+        finally:
+            send(signal.SIGINT)
+            tidied.append(True)
+
+    assert failures.reported(work) == 143
+    assert tidied
+
+
 def test_work_without_a_save_ends_when_its_time_is_over(monkeypatch):
     monkeypatch.setattr(interruption, "SECONDS_TO_SAVE", 0.1)
 
