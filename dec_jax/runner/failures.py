@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 from dec_jax.runner import interruption
+from dec_jax.runner.address_space import check_address_space
 
 BAD_INPUT, INTERRUPTED = 2, 130
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # what XLA says
@@ -23,6 +24,7 @@ def reported(work: Callable[[], int | None]) -> int:
     with warnings.catch_warnings(), interruption.interruptible():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
+            check_address_space()
             return work() or 0
         except KeyboardInterrupt as error:
             print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
