@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dec_jax import n2d
+
 from . import arrays, prepared, readers, settings
 from .mutation import mutate
 from .watch import watched
@@ -103,6 +105,8 @@ def main():
     cli.add_argument("--seconds", type=float, default=float("inf"), help="for all of them")
     cli.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "dec-jax-fuzz")
     arguments = cli.parse_args()
+    if "settings" in arguments.parts:
+        n2d.import_umap()  # which takes long, and once is enough
     arguments.log.mkdir(parents=True, exist_ok=True)
     done_path = arguments.log / "done.json"
     done = Counter(json.loads(done_path.read_text()) if done_path.exists() else {})
