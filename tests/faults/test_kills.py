@@ -17,7 +17,8 @@ from .counts import INJECTED, SCALE
 MORE = SCALE - 1  # beyond what the normal tests do
 N_MOMENTS = {"run": 2 + 4 * MORE, "sweep": 1 + 3 * MORE, "two": MORE, "paper": 2 * MORE}
 FROM = int(os.environ.get("DEC_JAX_FAULTS_FROM", "0"))  # the seed of the first moment
-SECONDS_TO_END = 10.0
+# A machine that is shared by others has its seconds for them too.
+SECONDS_TO_END = 10.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 RUN = {"pretraining.layer_wise_steps": 0, "pretraining.fine_tuning_steps": 300, "clustering.max_steps": 200}
 SWEEP = "hidden=8 weight_init=glorot batch_size=32 layer_wise_steps=0 fine_tuning_steps=40 kmeans_restarts=2"
 SWEEP += " pretraining.learning_rate=0.05 clustering.learning_rate=0.03 update_interval=10 max_steps=40 tolerance=0"
@@ -53,8 +54,9 @@ def broken(starter, command, words, folder, seed, advances):
     # A command that has not begun is ended by the system itself, and one that is at its end may finish.
     by_system = [-15, -2, 1] if after == 0 else []
     assert ended.status in (0, STATUSES.get(way, 0), *by_system), what
-    assert ended.seconds < SECONDS_TO_END, what
     if way in GRACEFUL and ended.status == STATUSES[way]:
+        assert ended.seconds < SECONDS_TO_END, what
+    if "the same command goes on" in ended.log:  # it was not ended by force
         left = [name for name in names(folder) if ORPHAN.fullmatch(os.path.basename(name)) or name.endswith("lock")]
         assert left == [], what
         assert "Traceback" not in ended.log, what
