@@ -5,6 +5,7 @@ import os
 import threading
 
 import numpy as np
+import pytest
 
 from dec_jax import DEC
 from dec_jax.runner import fitting
@@ -24,6 +25,7 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 def test_many_runs_in_one_process_leave_nothing_behind(tmp_path):
     points = []
     for number in range(N):
