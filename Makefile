@@ -64,7 +64,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 	@touch $@ $(FOR_DEMO)
 
 $(FOR_DEMO): pyproject.toml constraints.txt | $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,report]'
 	@touch $@
 
 $(VENV):

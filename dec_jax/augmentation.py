@@ -155,8 +155,8 @@ def affine_transform(
 
     def pixel(row: jax.Array, column: jax.Array) -> jax.Array:
         i, j = jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)
-        # One number a place, at an index into all of the batch: the compiler fuses the four gathers and their sum into
-        # one loop, which gathers of channels or of neighbours would break.
+        # One number for each place, at an index into all of the batch: the compiler fuses the four gathers and their
+        # sum into one loop, which gathers of channels or of neighbours would break.
         value = pixels.at[first + (i * width + j).astype(jnp.int32) * channels].get(mode="promise_in_bounds")
         return value if fill is None else jnp.where((row == i) & (column == j), value, fill)
 

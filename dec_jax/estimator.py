@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import ClassifierTags, Tags, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dec_jax import trained_model
 from dec_jax.checkpoints import load_model, save_model
-from dec_jax.data import Dataset
+from dec_jax.data import Dataset, from_frame
+from dec_jax.data.shapes import flatten
 from dec_jax.storage import SUFFIX, Store, read_metadata
 
 PARAMETERS = "estimator"  # the entry beside the model
+NUMERIC_KINDS = tuple("biuf")
+Callback = Callable[[dict[str, Any], np.ndarray], None]
+
+
+def _has_decoder(estimator: DEC) -> bool:
+    return not hasattr(estimator, "model_") or trained_model.has_decoder(estimator.model_)
 
 
 class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
-    """Deep embedded clustering (Xie et al. 2016) and its family, as scikit-learn has its clusterers.
+    """Deep clustering, as scikit-learn has its clusterers: DEC (Xie et al. 2016), its family, and SCAN.
 
-    One class serves the family: `objective` chooses what clustering minimises.
+    One class serves the family: `objective` chooses what clustering minimises. By default the data choose: a partition
+    of the graph of neighbours, learnt by a network, which for images goes on by SCAN (Van Gansbeke et al. 2020).
+
+    Samples are arrays (n, d), images (n, h, w) or (n, h, w, channels), sparse matrices, or frames of pandas or polars.
+    A frame that holds more than numbers is encoded column by column: categories become one-hot, ids are left out.
 
     Args:
         n_clusters: k, between 2 and the number of samples.
-        objective: "dec", "idec", "dcn", "dkm", or "package.module:function" for your own.
-        preset: where the settings start from; see `dec_jax.runner.presets`.
+        objective: "dec", "idec", "dcn", "dkm", "scan", "imsat", or "package.module:function" for your own; None for
+            the preset's.
+        preset: where the settings start from, see `dec_jax.runner.presets`; None for "auto", or for "fast" where an
+            objective is named.
         hidden: sizes of the layers between input and embedding; None for the preset's.
-        bottleneck: m, dimensions of the embedding.
+        bottleneck: m, dimensions of the embedding; None for 10. "auto" has one for each cluster instead.
         settings: any other setting by its full name, such as {"pretraining.learning_rate": 0.01}.
         random_state: fixes the result; an integer, a numpy RandomState, or None for another one every time.
-        verbose: 1 shows progress on stderr.
+        verbose: 1 shows progress, and what was decided about the columns of a frame, on stderr.
 
     Attributes:
         labels_: (n,) int32, the cluster of each sample.
@@ -41,21 +56,21 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         embedding_: (n, m) float32.
         cluster_centers_: (k, m) float32, in the embedding.
         history_: rows of the phases with step, loss and, in clustering, label change.
-        n_iter_: updates of the clustering phase.
+        n_iter_: updates of the clustering phase, at least 1.
         model_: the `TrainedModel`, for the functions of `dec_jax.trained_model`.
         config_: the configuration, resolved for the data.
-        n_features_in_: d.
-        feature_names_in_: (d,) of a frame with names.
+        n_features_in_: d, or the number of a frame's columns.
+        feature_names_in_: of a frame whose columns are named by strings.
     """
 
     def __init__(
         self,
         n_clusters: int = 8,
         *,
-        objective: str = "dec",
-        preset: str = "fast",
+        objective: str | None = None,
+        preset: str | None = None,
         hidden: tuple[int, ...] | None = None,
-        bottleneck: int = 10,
+        bottleneck: int | None = None,
         settings: Mapping[str, Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -69,33 +84,57 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, *, callbacks: Sequence[Callback] = ()) -> Self:  # noqa: N803
         """Trains on samples.
 
         Args:
-            X: (n, d) array, frame or sparse matrix of real numbers.
+            X: (n, d) array, frame or sparse matrix of real numbers, images (n, h, w[, channels]), or a frame with
+                categories among its columns.
             y: not used.
+            callbacks: each is called after each interval of the clustering phase with a row of the history and the
+                labels (n,) so far.
 
         Raises:
             TypeError, ValueError: a parameter is not accepted, or the samples cannot be clustered.
             FloatingPointError: a loss became NaN or infinite.
         """
-        from dec_jax.runner.fitting import fit_model  # the runner, with its presets, only where it is used
+        from dec_jax.runner import fitting  # the runner, with its presets, only where it is used
 
-        x = validate_data(self, X, accept_sparse="csr", ensure_min_samples=2)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        values = {} if self.hidden is None else {"network.hidden": tuple(self.hidden)}
-        values |= {"network.bottleneck": self.bottleneck, "clustering.n_clusters": self.n_clusters, "seed": seed}
-        fitted = fit_model(
-            Dataset("X", x), self.preset, self.objective, values | dict(self.settings or {}), show=bool(self.verbose)
-        )
+        dataset = self._dataset(X)
+        config = fitting.configure(self.preset, self.objective, self._values())
+        watch = _watch(callbacks) if callbacks else None
+        fitted = fitting.fit_model(config, dataset, show=bool(self.verbose), watch=watch)
         self.config_, self.model_ = fitted.config, fitted.model
         self.labels_, self.embedding_ = fitted.outcome.labels["final"], fitted.outcome.z
         self.probabilities_ = np.exp(fitted.outcome.log_q)
-        self.cluster_centers_ = fitted.outcome.centroids
+        self.cluster_centers_ = np.asarray(fitted.model.centroids)
         self.history_, self.n_iter_ = fitted.outcome.history, max(1, fitted.outcome.steps)
         self._n_features_out = self.embedding_.shape[1]
         return self
+
+    def _values(self) -> dict[str, Any]:
+        """The settings that the parameters say, by full name."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        values = {"clustering.n_clusters": self.n_clusters, "seed": seed}
+        if self.hidden is not None:
+            values["network.hidden"] = tuple(self.hidden)
+        if self.bottleneck is not None:
+            values["network.bottleneck"] = self.bottleneck
+        return values | dict(self.settings or {})
+
+    def _dataset(self, x: Any) -> Dataset:
+        """The samples to train on; what was decided about the columns of a frame is said where progress is shown."""
+        if not _is_mixed(x):
+            x, image_shape = _flat(x)
+            return Dataset("X", validate_data(self, x, accept_sparse="csr", ensure_min_samples=2), None, image_shape)
+        dataset = from_frame(x, name="X")
+        self.n_features_in_, self.feature_names_in_ = len(x.columns), np.asarray(list(map(str, x.columns)), object)
+        if self.verbose:
+            from dec_jax.runner import failures
+
+            for note in dataset.notes:
+                failures.say("note", note)
+        return dataset
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:  # noqa: N803
         """Trains on samples (n, d) and returns their clusters, (n,) int32."""
@@ -113,8 +152,12 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         """Returns the embedding (n, m) float32 of samples (n, d)."""
         return trained_model.embed(self._fitted(), self._checked(X))
 
+    @available_if(_has_decoder)
     def inverse_transform(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Returns the samples (n, d) that embeddings (n, m) stand for, by the decoder as training left it."""
+        """Returns the samples (n, d) that embeddings (n, m) stand for, by the decoder as training left it.
+
+        The preset "auto" trains no decoder, and then there is no such method.
+        """
         return trained_model.decode(self._fitted(), X)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
@@ -131,7 +174,8 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         """
         save_model(folder, self._fitted())
         names = {} if not hasattr(self, "feature_names_in_") else {"feature_names_in_": list(self.feature_names_in_)}
-        Store(folder).put(PARAMETERS, {}, {"parameters": _plain(self.get_params()), **names})
+        saved = {"parameters": _plain(self.get_params()), "n_features_in_": self.n_features_in_, **names}
+        Store(folder).put(PARAMETERS, {}, saved)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, own_functions: bool = False) -> DEC:
@@ -150,9 +194,9 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         path = Path(folder) / (PARAMETERS + SUFFIX)
         saved = read_metadata(path)
         try:
-            estimator = cls(**saved["parameters"])
+            estimator, n_features = cls(**saved["parameters"]), int(saved["n_features_in_"])
             named = [estimator.objective, *(estimator.settings or {}).values()]
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold the parameters of an estimator: {error!r}") from error
         functions = [value for value in named if isinstance(value, str) and ":" in value]
         if functions and not own_functions:
@@ -161,7 +205,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
                 "load it with own_functions=True if you know who wrote it"
             )
         estimator.model_, estimator.cluster_centers_ = model, np.asarray(model.centroids)
-        estimator.n_features_in_ = model.model.dims[0]
+        estimator.n_features_in_ = n_features
         estimator._n_features_out = model.centroids.shape[1]
         if "feature_names_in_" in saved:
             estimator.feature_names_in_ = np.asarray(saved["feature_names_in_"], object)
@@ -172,7 +216,17 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return self.model_
 
     def _checked(self, x: Any) -> Any:
-        return validate_data(self, x, accept_sparse="csr", reset=False)
+        """New samples as the model takes them."""
+        if self._fitted().encoding is None:
+            return validate_data(self, _flat(x)[0], accept_sparse="csr", reset=False)
+        if not hasattr(x, "columns"):
+            raise TypeError(f"X must be a frame with the columns of the one trained on, got {type(x).__name__}")
+        names = list(map(str, x.columns))
+        if set(names) != set(self.feature_names_in_):
+            new = [name for name in names if name not in self.feature_names_in_]
+            missing = [name for name in self.feature_names_in_ if name not in names]
+            raise ValueError(f"X must have the columns of the frame trained on, got {new} more and lacks {missing}")
+        return x
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -180,6 +234,36 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes
         tags.classifier_tags = ClassifierTags()  # scikit-learn's checks ask everything with predict_proba for them
         return tags
+
+
+def _is_mixed(x: Any) -> bool:
+    """Whether `x` is a frame that holds more than numbers."""
+    if not hasattr(x, "columns") or not hasattr(x, "dtypes"):
+        return False
+    return not all(_is_numeric(dtype) for dtype in x.dtypes)
+
+
+def _is_numeric(dtype: Any) -> bool:
+    """Whether a dtype of pandas or of polars is one of numbers."""
+    kind = getattr(dtype, "kind", None)
+    return kind in NUMERIC_KINDS if kind else dtype.is_numeric() or str(dtype) == "Boolean"
+
+
+def _flat(x: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Images as rows, with the shape of one; anything else as it is."""
+    if scipy.sparse.issparse(x) or getattr(x, "ndim", 2) < 3:
+        return x, None
+    flat = flatten(np.asarray(x))
+    return flat.x, flat.image_shape
+
+
+def _watch(callbacks: Sequence[Callback]) -> Callable[[dict[str, Any], np.ndarray], dict[str, Any]]:
+    def watch(row: dict[str, Any], labels: np.ndarray) -> dict[str, Any]:
+        for callback in callbacks:
+            callback(dict(row), labels)
+        return {}
+
+    return watch
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+from flax.errors import ScopeParamNotFoundError
 
 from dec_jax import networks
 from dec_jax.assignment import Assignment
@@ -80,12 +81,27 @@ def assign(trained: TrainedModel, x: Any) -> np.ndarray:
     return soft_assign(trained, x).argmax(axis=1).astype(np.int32)
 
 
+def has_decoder(trained: TrainedModel) -> bool:
+    """Whether the model can reconstruct: a network that was trained without an autoencoder cannot."""
+    if not hasattr(trained.model, "decode"):
+        return False
+    z = jax.ShapeDtypeStruct((1, trained.centroids.shape[1]), jnp.float32)
+    try:
+        jax.eval_shape(partial(networks.decode, trained.model), trained.params, z)
+    except ScopeParamNotFoundError:
+        return False
+    return True
+
+
 def decode(trained: TrainedModel, z: Any) -> np.ndarray:
     """Raw samples (n, d) float64 that embeddings z (n, m) stand for, by the decoder as training left it.
 
     Raises:
-        TypeError, ValueError: `z` is not real numbers, has another number of dimensions, or holds NaN or infinity.
+        TypeError, ValueError: `z` is not real numbers, has another number of dimensions, or holds NaN or infinity; or
+            the model has no decoder.
     """
+    if not has_decoder(trained):
+        raise ValueError("the model must have a decoder to reconstruct, got one that was trained without")
     z = check_samples(z, "z", varying=False)
     if z.shape[1] != trained.centroids.shape[1]:
         raise ValueError(f"z must have {trained.centroids.shape[1]} dimensions, got {z.shape[1]}")

@@ -21,6 +21,7 @@ from dec_jax.runner import fitting
 
 TINY = {"pretraining.fine_tuning_steps": 200, "clustering.max_steps": 40, "start.kmeans_restarts": 2}
 X, Y = make_blobs(120, 4, centers=3, cluster_std=0.5, random_state=0)
+MIXED = pd.DataFrame(X, columns=list("abcd")).assign(color=np.array(["red", "green", "blue"])[Y])
 
 
 def make(n_clusters=3, **changes):
@@ -31,6 +32,11 @@ def make(n_clusters=3, **changes):
 @pytest.fixture(scope="module")
 def fitted():
     return make().fit(X)
+
+
+@pytest.fixture(scope="module")
+def fitted_to_frame():
+    return make().fit(MIXED)
 
 
 def test_planted_clusters_are_found_and_described(fitted):
@@ -140,6 +146,55 @@ def test_a_parameter_that_is_not_accepted_is_named(changes, message):
 def test_an_estimator_that_is_not_fitted_says_so():
     with pytest.raises(NotFittedError):
         make().predict(X)
+
+
+def test_the_data_choose_by_default():
+    images = X[:, :1, None] * np.ones((1, 6, 6)) + np.arange(36).reshape(6, 6)
+    quick = {"start.steps": 20, "clustering.max_steps": 10}
+    estimator = DEC(3, settings=quick, random_state=0).fit(images)
+    assert (estimator.config_.preset, estimator.config_.clustering.objective) == ("auto", "scan")
+    assert estimator.n_features_in_ == 36
+    assert estimator.config_.augmentation.rotation > 0
+    np.testing.assert_array_equal(estimator.predict(images), estimator.labels_)
+    members = [estimator.embedding_[estimator.labels_ == j] for j in np.unique(estimator.labels_)]
+    found = estimator.cluster_centers_[np.unique(estimator.labels_)]
+    np.testing.assert_allclose(found, [z.mean(axis=0) for z in members], rtol=1e-4, atol=1e-5)
+    assert not hasattr(estimator, "inverse_transform")
+    assert DEC(3, objective="idec")._values().keys() == {"clustering.n_clusters", "seed"}
+    assert fitting.configure(None, "idec", {}).preset == "fast"
+
+
+@pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas], ids=["pandas", "polars"])
+def test_categories_of_a_frame_are_encoded_alike_in_training_and_later(convert, tmp_path):
+    estimator = make().fit(convert(MIXED))
+    assert metrics.accuracy(Y, estimator.labels_) == 1
+    assert estimator.model_.encoding.feature_names[4:] == ("color=blue", "color=green", "color=red")
+    np.testing.assert_array_equal(estimator.predict(convert(MIXED[::-1]))[::-1], estimator.labels_)
+    estimator.save(tmp_path)
+    np.testing.assert_array_equal(DEC.load(tmp_path).predict(convert(MIXED)), estimator.labels_)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop(columns="b"), r"got \[\] more and lacks \['b'\]"),
+        (lambda frame: frame.assign(z=1), r"got \['z'\] more and lacks \[\]"),
+        (lambda frame: frame.assign(a="high"), "column 'a' must hold numbers, as before .*'high'"),
+        (lambda frame: frame.assign(color=1.5), "column 'color' must hold categories as before"),
+        (lambda frame: pd.concat([frame, frame[["a"]]], axis=1), "a name of its own for each column, got 'a' 2 times"),
+    ],
+    ids=["missing", "added", "text", "numbers", "twice"],
+)
+def test_a_frame_of_other_columns_is_refused_by_name(fitted_to_frame, change, message):
+    with pytest.raises(ValueError, match=message):
+        fitted_to_frame.predict(change(MIXED))
+
+
+def test_callbacks_see_each_interval():
+    seen = []
+    estimator = make().fit(X, callbacks=[lambda row, labels: seen.append((row["step"], labels))])
+    assert [step for step, _ in seen] == [row["step"] for row in estimator.history_ if row["phase"] == "clustering"]
+    np.testing.assert_array_equal(seen[-1][1], estimator.labels_)
 
 
 @pytest.mark.slow

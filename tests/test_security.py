@@ -135,7 +135,7 @@ def test_a_model_of_version_0_1_is_not_unpickled_either(tmp_path):
 
 def test_an_estimator_of_a_stranger_names_no_function_that_fit_would_import(tmp_path):
     estimator = DEC(n_clusters=2, objective="os:system")
-    estimator.model_ = TRAINED
+    estimator.model_, estimator.n_features_in_ = TRAINED, 4
     estimator.save(tmp_path / "a")
     with pytest.raises(ValueError, match=r"functions that fit would import \(os:system\).*own_functions=True"):
         DEC.load(tmp_path / "a")
@@ -148,7 +148,7 @@ def test_an_estimator_of_a_stranger_names_no_function_that_fit_would_import(tmp_
 
 def test_parameters_that_an_estimator_does_not_have_are_refused(tmp_path):
     save_model(tmp_path, TRAINED)
-    Store(tmp_path).put("estimator", {}, {"parameters": {"__class__": "os"}})
+    Store(tmp_path).put("estimator", {}, {"parameters": {"__class__": "os"}, "n_features_in_": 4})
     with pytest.raises(ValueError, match="does not hold the parameters of an estimator"):
         DEC.load(tmp_path)
 

@@ -294,6 +294,12 @@ def stages(config: Config, model: Any, image_shape: ImageShape) -> list[Stage]:
     return result
 
 
+def trains_decoder(config: Config) -> bool:
+    """Whether anything trains the decoder."""
+    one = config.pretraining
+    return one.layer_wise_steps + one.fine_tuning_steps > 0 or objective(config).reads("reconstruction")
+
+
 def pretraining_optimizer(config: Config, n_steps: int) -> Optimizer:
     """The optimiser of one pretraining stage of `n_steps`."""
     one = config.pretraining

@@ -206,7 +206,7 @@ class Clustering:
         row |= {"label_change": info.label_change, "smallest_cluster": int(info.smallest_cluster)}
         row |= {f"term_{name}": value for name, value in info.terms.items()}
         watch = self.shop.watch
-        return row if watch is None else row | watch(course.trial.trial, self.program.labels_of(slot))
+        return row if watch is None else row | watch(row, self.program.labels_of(slot))
 
     def _save(self) -> None:
         labels = {str(slot): course.trial.labels for slot, course in enumerate(self.slots) if course}

@@ -1,4 +1,4 @@
-"""The command dec-jax: run, sweep, assign, embed."""
+"""The command dec-jax: run, sweep, report, assign, embed."""
 
 import argparse
 import os
@@ -19,6 +19,7 @@ USAGE = """usage: dec-jax COMMAND …
 
   run      clusters one data set, and writes a result, a model and pictures
   sweep    runs a grid of trials, and writes a table and pictures
+  report   makes the page report.html of a finished run or sweep again
   assign   writes the cluster of each row of a file by a trained model
   embed    writes the embedding of each row of a file by a trained model
 
@@ -55,6 +56,12 @@ def _sweep(words: Sequence[str]) -> int:
     return sweep.main(words)
 
 
+def _report(words: Sequence[str]) -> int:
+    from dec_jax.runner.webpage import page
+
+    return page.main(words)
+
+
 def _assign(words: Sequence[str]) -> int:
     arguments = _parser("assign", "labels.csv").parse_args(words)
     return failures.reported(lambda: assign(arguments))
@@ -68,6 +75,7 @@ def _embed(words: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": _run,
     "sweep": _sweep,
+    "report": _report,
     "assign": _assign,
     "embed": _embed,
 }

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from dec_jax.runner.presets import N_CLUSTERS, PRESETS, config_of
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.sweep_folder import IDENTITY_FILE as SWEEP_FILE
+from dec_jax.runner.webpage import PAGE_FILE
 from dec_jax.samples import usable_batch_size
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice
@@ -68,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument(
         "--baseline", action=argparse.BooleanOptionalAction, help="k-means on the input (default: if quick)"
     )
+    cli.add_argument("--no-report", action="store_false", dest="page", help="leave report.html out")
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
     table_arguments.add_arguments(cli)
     return cli
@@ -109,12 +112,13 @@ def _augmentations(words: Sequence[str] | None) -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status; see `failures.reported`."""
+    words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    return reported(lambda: run(arguments))
+    return reported(lambda: run(arguments, f"dec-jax run {shlex.join(words)}".strip()))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Runs one trial and writes its folder.
+def run(arguments: argparse.Namespace, command: str) -> None:
+    """Runs one trial and writes its folder, which names the command that repeats it.
 
     Raises:
         TypeError, ValueError, OSError: bad input, found before any training.
@@ -141,12 +145,14 @@ def run(arguments: argparse.Namespace) -> None:
         with PhaseProgress() as progress, profiler:
             desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baseline=arguments.baseline)
             finished = runs.run(resolved, dataset, desk)
-        result = report.summarize(finished)
-        report.write(out, finished, result)
+        result = report.summarize(finished, command)
+        report.write(out, finished, result, with_page=arguments.page)
         runs.forget(out)
     console = Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False)
     report.print_table(result, console)
     console.print(f"result, model and pictures are in {out}", soft_wrap=True)
+    if (out / PAGE_FILE).exists():
+        console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
 
 
 def default_out(config: Config) -> Path:
@@ -172,7 +178,7 @@ def _held(out: Path, dataset: data.Dataset) -> Iterator[None]:
 
 
 def _make_writable(out: Path, dataset: data.Dataset) -> None:
-    # Assignments, model and checkpoints: hundreds of bytes a sample and some copies of the parameters.
+    # Assignments, model and checkpoints: hundreds of bytes per sample and some copies of the parameters.
     needed = 100 * MEGABYTE + 400 * dataset.x.shape[0]
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if shutil.disk_usage(existing).free < needed:

@@ -25,13 +25,11 @@ from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
 from dec_jax.runner.profiler import Profiler
-from dec_jax.runner.programs import Compiled, sizes_of
+from dec_jax.runner.programs import Compiled
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import Split, split
-from dec_jax.runner.trainer import train
-from dec_jax.runner.work import Outcome, Trial, Workshop, trial_id
+from dec_jax.runner.work import Outcome, Row, Workshop
 from dec_jax.samples import Samples, take_rows
-from dec_jax.slots import FAILED
 from dec_jax.storage import Store
 from dec_jax.trained_model import TrainedModel
 
@@ -103,10 +101,7 @@ def run(config: Config, dataset: Dataset, desk: Desk) -> Run:
     samples = whole(config, dataset, desk.data_dir)
     shop = workshop(samples, desk)
     found = _input_kmeans(config, samples, desk) if _wants_baseline(desk, dataset) else None
-    trial = Trial(0, trial_id(config, samples.fingerprint), config)
-    (outcome,) = train(shop, [trial], sizes_of([config]))
-    if outcome.stop_reason == FAILED:
-        raise FloatingPointError(outcome.error)
+    outcome = fitting.train_one(shop, config)
     if found:
         outcome.labels = {"kmeans": found[0]} | outcome.labels
         outcome.seconds = {"kmeans": found[1]} | outcome.seconds
@@ -153,7 +148,7 @@ def workshop(samples: Split, desk: Desk) -> Workshop:
     pretrained = desk.cache or Store(desk.folder / UNFINISHED / PRETRAINED)
     y = samples.whole.y
 
-    def watch(_: Trial, labels: np.ndarray) -> dict[str, float]:
+    def watch(_: Row, labels: np.ndarray) -> Row:
         return {} if y is None else metrics.scores(y, labels, unlabelled=UNLABELLED)
 
     limit = capacity.memory_limit(None)

@@ -1,6 +1,7 @@
 """Runs a grid of trials as one sweep: python -m experiments.sweep --data NAME|FILE …; see --help."""
 
 import argparse
+import shlex
 import shutil
 import sys
 import time
@@ -25,6 +26,7 @@ from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import split
 from dec_jax.runner.sweep_folder import PICTURES_FOLDER, Row, SweepFolder
 from dec_jax.runner.trainer import train
+from dec_jax.runner.webpage import PAGE_FILE, kept, page
 from dec_jax.runner.work import Trial, Workshop, by_pretraining, trial_id
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice, check_integer
@@ -63,18 +65,24 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--process-id", type=int, metavar="I", help="which of them this one is, 0 to N − 1")
     cli.add_argument("--dry-run", action="store_true", help="only say what would be done")
     cli.add_argument("--report", type=Path, metavar="DIR", help="draw the pictures of a finished sweep again")
+    cli.add_argument("--no-report", action="store_false", dest="page", help="leave report.html out")
     cli.add_argument("--overwrite", action="store_true", help="throw away another sweep in the folder")
     return cli
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status; see `failures.reported`."""
+    words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    return reported(lambda: report(arguments.report) if arguments.report else run(arguments))
+    command = f"dec-jax sweep {shlex.join(words)}"
+    again = arguments.report
+    return reported(lambda: report(again, with_page=arguments.page) if again else run(arguments, command))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Says what will be done, runs what is left of it, and writes the table and the pictures.
+def run(arguments: argparse.Namespace, command: str) -> None:
+    """Says what will be done, runs what is left of it, and writes the table, the pictures and the page.
+
+    The page names the command.
 
     Raises:
         TypeError, ValueError, OSError: bad input, found before any training.
@@ -89,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
             for text in [*grid.describe(chosen), *estimate.describe(shop, trials, sizes)]:
                 print(text, file=sys.stderr)
         if not arguments.dry_run:
-            _sweep(arguments, chosen, shop, trials)
+            _sweep(arguments, chosen, (shop, trials), command)
 
 
 def _place(arguments: argparse.Namespace) -> Place:
@@ -137,9 +145,17 @@ def cache_of(folder: Path | None) -> Path:
     return folder or cache_folder() / "pretraining"
 
 
-def _sweep(arguments: argparse.Namespace, chosen: Grid, shop: Workshop, trials: list[Trial]) -> None:
-    """Runs this process's share of what is left, and lets the first process write the table and the pictures."""
+def _sweep(arguments: argparse.Namespace, chosen: Grid, prepared: tuple[Workshop, list[Trial]], command: str) -> None:
+    """Runs this process's share of what is left, and lets the first process write the table, the pictures and the page.
+
+    Args:
+        arguments: of the command line.
+        chosen: the grid.
+        prepared: what trials are trained with, and the trials.
+        command: the one that repeats the sweep.
+    """
     table.check_installed()
+    shop, trials = prepared
     place, out = _place(arguments), (arguments.out or default_out(chosen)).expanduser()
     known_as = _identity(chosen, shop, arguments.held_out)
     shop.name = identity(**known_as)
@@ -159,8 +175,9 @@ def _sweep(arguments: argparse.Namespace, chosen: Grid, shop: Workshop, trials: 
         split = shop.split
         lines = [table.line(trial, rows[trial.id], split.whole.y, split.held_out) for trial in trials]
         table.write(table.to_frame(lines), out)
+        kept.write(out, {"command": command})
         folder.finish()
-    report(out)
+    report(out, with_page=arguments.page)
 
 
 def _identity(chosen: Grid, shop: Workshop, held_out: float) -> dict:
@@ -245,8 +262,10 @@ def _silence(missing: dict[int, int]) -> str:
     )
 
 
-def report(out: Path) -> None:
-    """Prints the table and draws the pictures of a finished sweep.
+def report(out: Path, *, with_page: bool = True) -> None:
+    """Prints the table and draws the pictures and the page of a finished sweep.
+
+    A page that cannot be drawn is left out with a warning.
 
     Raises:
         FileNotFoundError, ValueError: the folder holds no whole results.
@@ -261,3 +280,15 @@ def report(out: Path) -> None:
     folder.mkdir()
     drawn = sweep_pictures.draw(frame, swept, folder)
     console.print(f"{len(drawn)} pictures and {', '.join(table.FILES)} are in {out}", soft_wrap=True)
+    if with_page and _write_page(out):
+        console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
+
+
+def _write_page(out: Path) -> bool:
+    """Writes the page; returns whether that went well."""
+    try:
+        page.write(out)
+    except Exception as error:  # no failure of a page is worth a finished sweep
+        warnings.warn(f"{PAGE_FILE} was not written: {error or type(error).__name__}", stacklevel=2)
+        return False
+    return True

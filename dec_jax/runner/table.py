@@ -223,7 +223,7 @@ def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":
         standard deviation is the sample's, and missing where n is 1.
     """
     settings = [name for name in swept if name != "seed"]
-    names = _measures(frame)
+    names = measures(frame)
     groups = frame.groupby(settings or (lambda _: 0), sort=False, dropna=False)
     columns = {"n": (names[0], "count")}
     columns |= {f"{name}_{what}": (name, what) for name in names for what in ("mean", "std")}
@@ -233,19 +233,19 @@ def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":
 
 def print_summary(frame: "DataFrame", swept: Sequence[str], console: Console) -> None:
     """Prints the summary, the best 40 combinations by its first score, and says how many were left out."""
-    names = _measures(frame)
+    names = measures(frame)
     settings = [name for name in swept if name != "seed"]
     best = summary(frame, swept).sort_values(f"{names[0]}_mean", ascending=False, kind="stable")
     table = Table(*settings, "n", *(name.upper() if name in SCORES else name for name in names))
     for row in best.head(MAX_SHOWN).to_dict("records"):
-        measures = (_plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names)
-        table.add_row(*(_show(row[name]) for name in settings), str(row["n"]), *measures)
+        cells = (plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names)
+        table.add_row(*(shown(row[name]) for name in settings), str(row["n"]), *cells)
     console.print(table)
     if len(best) > MAX_SHOWN:
         console.print(f"{len(best) - MAX_SHOWN:,} more combinations, none of them better, are in {CSV_FILE}")
 
 
-def _measures(frame: "DataFrame") -> list[str]:
+def measures(frame: "DataFrame") -> list[str]:
     """The scores or, where no trial has one, those of the other criteria that some trial has."""
     for group in (SCORES, CRITERIA):
         known = [name for name in group if frame[name].notna().any()]
@@ -267,13 +267,15 @@ def _parse(name: str, text: str) -> Any:
     return PARSERS[COLUMNS.get(name, str)](text) if text else None
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a setting as a table for people has it."""
     if _pandas().isna(value):
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plus_minus(mean: float, deviation: float) -> str:
+def plus_minus(mean: float, deviation: float) -> str:
+    """A mean and, where it is known, its deviation; "–" where neither is."""
     if mean != mean:
         return "–"
     return f"{mean:.4f}" if deviation != deviation else f"{mean:.4f} ± {deviation:.4f}"

@@ -80,7 +80,7 @@ class Workshop:
         limit: bytes that a device may use.
         progress: where work is shown.
         name: of the run, by which it knows its own pretrainings again.
-        watch: (trial, labels (n,) of the training samples) → more columns for its history; only for show.
+        watch: (row of a trial's history, labels (n,) of the training samples) → more columns of it; only for show.
         profiler: traces a part of each phase.
         compiled: the programs.
     """
@@ -91,7 +91,7 @@ class Workshop:
     limit: int
     progress: PhaseProgress
     name: str = ""
-    watch: Callable[[Trial, np.ndarray], Row] | None = None
+    watch: Callable[[Row, np.ndarray], Row] | None = None
     profiler: Profiler = field(default_factory=Profiler)
     compiled: Compiled = field(default_factory=Compiled)
 

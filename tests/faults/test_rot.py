@@ -141,7 +141,7 @@ def test_a_rotten_identity_of_a_run_is_not_taken_for_another(tmp_path):
 @pytest.fixture
 def estimator(tmp_path):
     model = DEC(n_clusters=3, random_state=0)
-    model.model_ = TRAINED[1]
+    model.model_, model.n_features_in_ = TRAINED[1], 6
     model.save(tmp_path / "saved")
     return tmp_path / "saved"
 

@@ -45,7 +45,7 @@ def test_what_is_said_is_not_chosen():
 
 def fit(n_clusters, **values):
     given = {"clustering.n_clusters": n_clusters, "network.hidden": (64,)} | values
-    return fitting.fit_model(Dataset("mine", X, image_shape=(8, 8)), "auto", None, given)
+    return fitting.fit_model(fitting.configure("auto", None, given), Dataset("mine", X, image_shape=(8, 8)))
 
 
 def test_the_network_learns_the_partition_and_goes_on_from_it():

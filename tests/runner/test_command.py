@@ -61,4 +61,4 @@ def test_help_version_and_unknown_commands(capsys):
     assert command.main(["--version"]) == 0
     assert dec_jax.__version__ in capsys.readouterr().out
     assert command.main(["asign"]) == 2
-    assert "unknown command 'asign' (accepted: run, sweep, assign, embed)" in capsys.readouterr().err
+    assert "unknown command 'asign' (accepted: run, sweep, report, assign, embed)" in capsys.readouterr().err
