@@ -21,10 +21,14 @@ def reported(work: Callable[[], int | None]) -> int:
     Returns:
         What the work returned, or 0; 2 for bad input or too little memory; 130 when it was interrupted, 143 by SIGTERM.
     """
+    try:
+        check_address_space()
+    except ValueError as error:
+        say("error", error)
+        return BAD_INPUT
     with warnings.catch_warnings(), interruption.interruptible():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
-            check_address_space()
             return work() or 0
         except KeyboardInterrupt as error:
             print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
