@@ -1,12 +1,16 @@
 """Arrays from numpy files: .npy, mapped where it is large, .npz with its parts, and scipy's sparse .npz."""
 
 import re
+import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
+
+from dec_jax.data.packed import check_zip
 
 SAMPLE_KEYS = ("x", "X", "data")
 LABEL_KEYS = ("y", "labels")
@@ -64,9 +68,14 @@ def read_arrays(path: Path, mapped: bool | None = None) -> dict[str, Array | Non
         mapped = path.suffix.lower() == ".npy" and path.stat().st_size > MAPPED_BYTES
     with open(path, "rb") as file:
         try:
-            content = np.load(path if mapped else file, mmap_mode="r" if mapped else None, allow_pickle=False)
+            if mapped:
+                return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+            if zipfile.is_zipfile(file):
+                check_zip(path, file)
+            file.seek(0)
+            content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return {"": content}
+                return {"": _sound(content)}
             if {"format", "shape"} <= set(content):
                 return {"": _read_sparse(path)}
             return {key: _member(content, key) for key in content}
@@ -83,11 +92,26 @@ def damaged(path: Path, error: Exception) -> ValueError:
 
 def _member(content: Mapping[str, np.ndarray], key: str) -> np.ndarray | None:
     try:
-        return content[key]
+        return _sound(content[key])
     except ValueError as error:
         if "Object arrays" in str(error):
             return None
         raise
+
+
+def _sound(array: np.ndarray) -> np.ndarray:
+    """Returns the array once its text is known to be text, which numpy does not check.
+
+    Raises:
+        ValueError: it holds characters that do not exist.
+    """
+    for name in array.dtype.names or ():
+        _sound(array[name])
+    if array.dtype.kind == "U" and array.size:
+        codes = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1).view(np.uint32)
+        if codes.max(initial=0) > sys.maxunicode:
+            raise ValueError("its text holds characters that do not exist")
+    return array
 
 
 def _read_sparse(path: Path) -> scipy.sparse.csr_array:

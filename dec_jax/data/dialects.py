@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dec_jax.data.packed import check_unpacked
+
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
     *("#N/A", "#NA", "?", "-", "--", "."),
@@ -22,7 +24,7 @@ SAMPLE_BYTES = 2**20
 SAMPLE_LINES = 1000
 WHITESPACE = r"\s+"
 SEPARATORS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", WHITESPACE: "spaces"}
-UNPACKED_LIMIT = 200 * 2**20  # and 100 times the packed size: more is not a table
+CHUNK = 2**20
 PACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -113,25 +115,16 @@ def check_is_text(text: str, path: Path) -> None:
 
 
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
-    limit = unpacked_limit(len(content))
     try:
+        with packer(io.BytesIO(content)) as file:  # counted first: what is too large is never held
+            n_bytes = 0
+            while chunk := file.read(CHUNK):
+                n_bytes += len(chunk)
+                check_unpacked(path, n_bytes, len(content))
         with packer(io.BytesIO(content)) as file:
-            unpacked = file.read(limit + 1)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+            return file.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
-    if len(unpacked) > limit:
-        raise too_large(path, limit)
-    return unpacked
-
-
-def unpacked_limit(size: int) -> int:
-    """Returns how many bytes a packed file of that size may unpack to."""
-    return UNPACKED_LIMIT + 100 * size
-
-
-def too_large(path: Path, limit: int) -> ValueError:
-    """Returns the error of a packed file that unpacks to more."""
-    return ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
 
 
 def marked_encoding(start: bytes) -> str | None:

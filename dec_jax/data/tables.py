@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, decode, header_of, sniff
 from dec_jax.data.extras import need
+from dec_jax.data.packed import check_unpacked, check_zip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 BINARY_SUFFIXES = (".parquet", ".feather", ".xlsx")
 EXCEL_SAMPLE = 200
 COMMENT = r"(?m)^#.*\n?"
+BYTES_OF_A_VALUE = 8
 
 
 class Table(NamedTuple):
@@ -216,6 +218,7 @@ def _read_excel(path: Path) -> Table:
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_zip(path, file)
             frame = pd.read_excel(file, header=None, engine="openpyxl", na_values=list(MISSING), keep_default_na=False)
     except Exception as error:  # zipfile, openpyxl and pandas have no family of errors in common
         raise damaged(path, error) from error
@@ -237,6 +240,11 @@ def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":
     feather = need("pyarrow.feather", "tables", f"a {kind} file")
     try:
         with open(path, "rb") as file:
+            if kind == ".parquet":
+                # A few bytes can stand for any number of equal values.
+                rows = parquet.read_metadata(file)
+                check_unpacked(path, BYTES_OF_A_VALUE * rows.num_rows * rows.num_columns)
+                file.seek(0)
             table = parquet.read_table(file) if kind == ".parquet" else feather.read_table(file)
         return check_arrow(table).to_pandas()
     except Exception as error:  # pyarrow has no error of its own for damaged files

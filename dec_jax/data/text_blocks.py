@@ -17,9 +17,8 @@ from dec_jax.data.dialects import (
     check_is_text,
     marked_encoding,
     sniff,
-    too_large,
-    unpacked_limit,
 )
+from dec_jax.data.packed import check_unpacked
 from dec_jax.data.tables import (
     COMMENT,
     are_comments,
@@ -142,7 +141,7 @@ def _count(text: _Text) -> tuple[_Text, dict[str, int], str]:
 
 def _read_bytes(path: Path) -> Iterator[bytes]:
     """The bytes of a file, unpacked where it is packed."""
-    limit, total = unpacked_limit(path.stat().st_size), 0
+    total = 0
     with open(path, "rb") as file:
         packer = next((packer for magic, packer in PACKERS.items() if file.peek(8).startswith(magic)), None)
         if packer is None:
@@ -152,8 +151,7 @@ def _read_bytes(path: Path) -> Iterator[bytes]:
             with packer(file) as unpacked:
                 while piece := unpacked.read(PIECE_BYTES):
                     total += len(piece)
-                    if total > limit:
-                        raise too_large(path, limit)
+                    check_unpacked(path, total)
                     yield piece
         except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise damaged(path, error) from error

@@ -8,7 +8,7 @@ import numpy as np
 from dec_jax import clustering, finite, padding, slots
 from dec_jax.identity import identity
 from dec_jax.networks import Params
-from dec_jax.runner import build, partitions, remarks
+from dec_jax.runner import build, interruption, partitions, remarks
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.clustering_slots import ClusteringSlots
 from dec_jax.runner.config import GRAPH_STARTS, Config
@@ -78,12 +78,13 @@ class Clustering:
         loop = slots.run(
             self, waiting, n_slots=self.program.n_slots, slots=self.slots, on_round=lambda: self._on_round(done)
         )
-        for course, outcome in loop:
-            done += 1
-            yield self._failed(course) if outcome is None else outcome
+        with interruption.until_saved():
+            for course, outcome in loop:
+                done += 1
+                yield self._failed(course) if outcome is None else outcome
         if not self.alone:
             self.shop.progress.finish(f"{done} trials")
-        self.checkpoint.remove()
+            self.checkpoint.remove()  # that of one trial alone is needed until its result is written
 
     def _course(self, trial: Trial, steps: int = 0, stop_reason: str | None = None) -> Course:
         one = trial.config.clustering

@@ -11,7 +11,7 @@ from dec_jax.finite import FirstBad
 from dec_jax.identity import environment, identity
 from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingInfo, PretrainingState
-from dec_jax.runner import build
+from dec_jax.runner import build, interruption
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
 from dec_jax.runner.pretraining_slots import PretrainingSlots
@@ -130,7 +130,8 @@ class Attempt:
         state = self.state
         try:
             self._stop_if_in_vain()
-            state = pretraining.run(program, state, _window(shop, program), self._on_window)
+            with interruption.until_saved():
+                state = pretraining.run(program, state, _window(shop, program), self._on_window)
             self._look_at_units(state)
         except _InVainError:
             state = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dec_jax.data.extras import need
-from dec_jax.runner import capacity
+from dec_jax.runner import capacity, interruption
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import make_layout
 from dec_jax.runner.programs import Sizes, sizes_of
@@ -83,7 +83,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address:
         _check_answers(address)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interruption.handlers_kept():
             # JAX warns of the forks by which Ray starts its processes; these run other programs at once.
             warnings.filterwarnings("ignore", message=r"os\.fork")
             ray.init(**options, log_to_driver=False, logging_level="ERROR")

@@ -35,6 +35,7 @@ PICTURES = ("loss_curves.png", "embedding.png", "top_samples.png", "reconstructi
 FILES = ("model", ASSIGNMENTS_FILE, HISTORY_FILE, *PICTURES, PAGE_FILE, KEPT_FILE, RESULT_FILE)
 TRAINED, FROM_CACHE = "trained", "from cache"
 NEW = ".new"  # where a result is written before it takes the place of the one before
+OLD = ".old"  # where that one is until the new one is in its place
 
 
 def summarize(run: Run, command: str | None = None) -> dict[str, Any]:
@@ -134,15 +135,26 @@ def write(folder: Path, run: Run, result: Mapping[str, Any], *, draw: bool = Tru
 
 
 def _replace(new: Path, folder: Path) -> None:
-    """Moves the new files to their places; `result.json` goes first and comes last, so it stands by a whole result."""
-    for name in reversed(FILES):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
-    for name in FILES:
-        if (new / name).exists():
-            (new / name).rename(folder / name)
+    """Moves the new files to their places; `result.json` goes first and comes last, so it stands by a whole result.
+
+    Where a file cannot be moved, the previous ones come back.
+    """
+    old, moved = folder / OLD, []
+    shutil.rmtree(old, ignore_errors=True)
+    old.mkdir()
+    places = [(folder / name, old / name) for name in reversed(FILES)]
+    places += [(new / name, folder / name) for name in FILES]
+    try:
+        for source, target in places:
+            if source.exists():
+                source.rename(target)
+                moved.append((source, target))
+    except BaseException:
+        for source, target in reversed(moved):
+            target.rename(source)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

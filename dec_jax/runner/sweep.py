@@ -78,7 +78,7 @@ def parser() -> CommandParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
+    """Runs the command and returns its exit status; see `failures.reported`."""
     words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
     command = f"dec-jax sweep {shlex.join(words)}"

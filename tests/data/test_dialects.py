@@ -139,7 +139,7 @@ def test_packed_text(pack):
 
 
 def test_a_packed_file_that_would_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("dec_jax.data.dialects.UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr("dec_jax.data.packed.LIMIT", 1000)
     with pytest.raises(ValueError, match="unpacks to more than"):
         decode(gzip.compress(b"0" * 10**6), HERE)
 
