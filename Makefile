@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_DOCS := $(VENV)/.installed-for-docs
 
-.PHONY: demo test test-fast test-lowest lint docs wheel peers clean
+.PHONY: demo test test-fast test-lowest faults fuzz lint docs wheel peers clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
@@ -27,6 +27,14 @@ test-lowest:
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
 	.venv-lowest/bin/python -m pytest --numprocesses 2 -m "not slow"
 
+# What the normal tests do of faults and strange input in seconds, at length: hours. Both can be repeated.
+faults: $(INSTALLED)
+	DEC_JAX_FAULTS=30 $(BIN)/python -m pytest -s tests/faults
+
+fuzz: $(INSTALLED)
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz arrays settings readers --n 100000
+	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz training --n 1000
+
 # The wheel, built, installed without extras in an environment of its own, and used in an empty folder.
 wheel:
 	rm -rf build/wheel && mkdir -p build/wheel/run
@@ -38,6 +46,7 @@ wheel:
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive dec_jax experiments benchmarks
 
 # The documentation, every notebook of it run; a warning is an error.
 docs: $(FOR_DOCS)
@@ -61,7 +70,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)
 	@touch $@ $(FOR_DEMO)
 
 $(FOR_DEMO): pyproject.toml constraints.txt | $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,report]'
 	@touch $@
 
 $(FOR_DOCS): pyproject.toml constraints.txt | $(VENV)

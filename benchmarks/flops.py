@@ -24,7 +24,7 @@ def soft_assignment(n: int, m: int, k: int) -> int:
 def products_of_training(batch: int, dims: Sequence[int]) -> list[tuple[int, int, int]]:
     """Shapes (rows, inner, columns) of the matrix products of one update of layers of sizes `dims`.
 
-    Forward and for the weights' gradients one a layer each, for the inputs' gradients one for each but the first.
+    Forward and for the weights' gradients one per layer each, for the inputs' gradients one for each but the first.
     """
     layers = list(pairwise(dims))
     forward = [(batch, inputs, outputs) for inputs, outputs in layers]

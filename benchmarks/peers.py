@@ -31,7 +31,7 @@ WARM_UP_STEPS = 5
 
 
 class Turn(NamedTuple):
-    """One turn of one side: seconds a step, our operations a step, and the inertia that k-means reached."""
+    """One turn of one side: seconds per step, our operations per step, and the inertia that k-means reached."""
 
     seconds: float
     flops: float = 0.0

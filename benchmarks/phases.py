@@ -62,7 +62,8 @@ def _pretraining(name: str, work: Workload, stage: Stage, x: Samples, n_steps: i
     def run() -> jax.Array:
         nonlocal params, opt_state, done
         state = (params, opt_state, jnp.int32(done))
-        params, opt_state, loss = _window(random_key(), stage.program, state, x, n_steps, batch_size=work.batch_size)
+        trained = _window(random_key(), stage.program, state, x, n_steps, batch_size=work.batch_size)
+        params, opt_state, loss, _ = trained
         done += n_steps
         return loss
 

@@ -15,7 +15,7 @@ from benchmarks.workload import Workload
 HIDDEN = (500, 500, 2000)
 SHORTEST_WINDOW = 200  # steps; the library's own windows of pretraining are no shorter
 KMEANS_RESTARTS = 20
-KMEANS_ITERATIONS = 10  # the same number at every size; how many it takes to converge is no matter of speed
+KMEANS_ITERATIONS = 10  # the same number at every size; how many it takes to converge does not tell the speed
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Build = Callable[[], Phase]
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    cli = command.parser("throughput", "Seconds a step, GFLOP/s, and the fraction of the device's own product rate.")
+    cli = command.parser("throughput", "Seconds per step, GFLOP/s, and the fraction of the device's own product rate.")
     workload.add_arguments(cli)
     cli.add_argument("--steps", type=int, metavar="S", help="steps in one timing (default: one epoch, or λ)")
     cli.add_argument("--repeats", type=int, default=5, metavar="R", help="timings of each phase (default: 5)")
@@ -116,7 +116,7 @@ def print_tables(records: Sequence[Record], totals: Record, work: Workload) -> N
     dims = "–".join(map(str, work.model.dims))
     title = f"{dims}, batch {work.batch_size}, {work.x.shape[0]:,} samples, {command.describe_device()}"
     table = Table("phase", title=title)
-    for name in ("compile s", "ms a step", "GFLOP", "GFLOP/s", "fraction"):
+    for name in ("compile s", "ms per step", "GFLOP", "GFLOP/s", "fraction"):
         table.add_column(name, justify="right")
     for record in records:
         values = (

@@ -18,7 +18,7 @@ class Measurement:
 
     Attributes:
         name: of the phase.
-        samples: seconds a step, one value for each repeat.
+        samples: seconds per step, one value for each repeat.
         flops_per_step: counted from the shapes.
         compile_seconds: spent tracing, lowering and compiling.
         compilations: programs compiled, warm-up and repeats together.
@@ -58,7 +58,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def seconds_per_step(phase: Phase) -> float:
-    """Seconds a step in one run of the phase."""
+    """Seconds per step in one run of the phase."""
     return seconds(phase.run) / phase.n_steps
 
 

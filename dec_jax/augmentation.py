@@ -155,8 +155,8 @@ def affine_transform(
 
     def pixel(row: jax.Array, column: jax.Array) -> jax.Array:
         i, j = jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)
-        # One number a place, at an index into all of the batch: the compiler fuses the four gathers and their sum into
-        # one loop, which gathers of channels or of neighbours would break.
+        # One number for each place, at an index into all of the batch: the compiler fuses the four gathers and their
+        # sum into one loop, which gathers of channels or of neighbours would break.
         value = pixels.at[first + (i * width + j).astype(jnp.int32) * channels].get(mode="promise_in_bounds")
         return value if fill is None else jnp.where((row == i) & (column == j), value, fill)
 
@@ -179,18 +179,3 @@ def check_image_shape(image_shape: Sequence[int], n_features: int | None = None)
     if n_features not in (None, math.prod(shape)):
         raise ValueError(f"image_shape {shape} needs samples of {math.prod(shape)} features, got {n_features}")
     return shape
-
-
-def image_shape_of(n_features: int) -> tuple[int, ...]:
-    """Shape of square images of so many features: (s, s) where they are s², (s, s, 3) where they are 3·s².
-
-    Raises:
-        TypeError: `n_features` is not an integer.
-        ValueError: it is below 1, or of neither form.
-    """
-    check_integer("n_features", n_features, 1)
-    for channels in ((), (3,)):
-        side = math.isqrt(n_features // math.prod(channels))
-        if side and math.prod((side, side, *channels)) == n_features:
-            return (side, side, *channels)
-    raise ValueError(f"square images have s·s or s·s·3 features, got {n_features}")

@@ -1,5 +1,6 @@
 """Fully connected autoencoder d–h1–…–m whose decoder mirrors its encoder, and the layer pairs inside it."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -14,6 +15,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": nn.tanh,
     "gelu": nn.gelu,
     "linear": lambda x: x,
+}
+
+RANGES: dict[str, tuple[float, float]] = {  # of what an activation returns
+    "relu": (0.0, math.inf),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "gelu": (-0.17, math.inf),
+    "linear": (-math.inf, math.inf),
 }
 
 INITIALIZERS: dict[str, nn.initializers.Initializer] = {
@@ -96,6 +105,13 @@ class Autoencoder(LayerPairs):
     def decode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one decoder layer: (…, dims[layer + 1]) to (…, dims[layer])."""
         return ACTIVATIONS[self.activation if layer else self.reconstruction_activation](self.decoder[layer](h))
+
+
+def is_reached(activation: str, low: float, high: float) -> bool:
+    """Whether an activation returns all numbers between two, but for their rounding to float32."""
+    least, most = RANGES[activation]
+    rounding = 1e-5 * max(abs(low), abs(high))
+    return low >= least - rounding and high <= most + rounding
 
 
 def layer_pair(params: Params, layer: int) -> Params:

@@ -16,14 +16,16 @@ import numpy as np
 import optax
 from flax import struct
 
-from dec_jax import networks, slots
+from dec_jax import batches, finite, networks, slots
 from dec_jax.assignment import Assignment
+from dec_jax.batches import Batch
 from dec_jax.corruption import Corruption, as_pytree
+from dec_jax.finite import FirstBad
 from dec_jax.networks import Params
 from dec_jax.objectives import DEC, Objective, Pairs, StepInputs, TermStates, View, as_objective
 from dec_jax.optimizers import Optimizer, as_optimizer, sgd
-from dec_jax.samples import Samples, batch_rows, map_rows, take_rows, usable_batch_size
-from dec_jax.side import LABEL, Side
+from dec_jax.samples import Samples, batch_rows, map_rows, usable_batch_size
+from dec_jax.side import Side
 from dec_jax.slots import Course
 from dec_jax.validation import check_function, check_integer
 
@@ -31,6 +33,7 @@ from dec_jax.validation import check_function, check_integer
 _NOISE = 2**32 - 1
 _OTHERS = 2**32 - 4  # the same for the draws of neighbours and pairs
 ASSIGNMENT = Assignment()
+_TARGET = "the target distribution P"
 
 
 class ClusteringState(NamedTuple):
@@ -40,7 +43,7 @@ class ClusteringState(NamedTuple):
         params: of the encoder, and of the decoder where the objective reads the reconstruction.
         centroids: (k, m).
         opt_state: of the optimiser over encoder and centroids.
-        target: (n, k) target distribution P of all samples.
+        target: (n, k) target distribution P of all samples; None where the objective does not read it.
         labels: (n,) int32, cluster of each sample when P was computed.
         step: scalar int32, updates done.
         term_states: of the objective's terms.
@@ -49,7 +52,7 @@ class ClusteringState(NamedTuple):
     params: Params
     centroids: jax.Array
     opt_state: optax.OptState
-    target: jax.Array
+    target: jax.Array | None
     labels: jax.Array
     step: jax.Array
     term_states: TermStates = ()
@@ -63,12 +66,19 @@ class ClusteringInfo(NamedTuple):
         label_change: fraction of samples whose cluster changed since the last target, in [0, 1].
         smallest_cluster: number of samples in the smallest cluster.
         terms: mean value of each term of the objective, by name, unweighted.
+        bad: what was not finite first, among what `watched` names.
     """
 
     loss: jax.Array
     label_change: jax.Array
     smallest_cluster: jax.Array
     terms: dict[str, jax.Array]
+    bad: FirstBad
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that is watched was finite."""
+        return int(self.bad.step) == finite.NEVER
 
 
 @struct.dataclass
@@ -105,28 +115,6 @@ class Recipe:
         object.__setattr__(self, "optimizer", as_optimizer(self.optimizer))
         object.__setattr__(self, "augmentation", as_pytree(self.augmentation))
         check_integer("batch_size", self.batch_size, 1)
-
-
-class Batch(NamedTuple):
-    """What a step sees of the samples, gathered; None where no term of the objective reads it.
-
-    Attributes:
-        x: (b, d).
-        p: (b, k), rows of the target distribution.
-        rows: (b,) int32, which samples they are.
-        side: their rows of the side data's arrays.
-        neighbor: (b, d), a random neighbour of each.
-        pairs: two samples of each of b random pairs, (2, b, d).
-        together: (b,) bool, whether a pair must be in one cluster.
-    """
-
-    x: jax.Array
-    p: jax.Array
-    rows: jax.Array | None = None
-    side: dict[str, jax.Array] = {}  # noqa: RUF012 - a pytree, and nobody writes to it
-    neighbor: jax.Array | None = None
-    pairs: jax.Array | None = None
-    together: jax.Array | None = None
 
 
 class Fit(NamedTuple):
@@ -186,10 +174,16 @@ def _log_q(model: Any, assignment: Assignment, params: Params, centroids: jax.Ar
     return map_rows(chunk, x, networks.rows_per_chunk(model, params, x.shape[1]))
 
 
-def update_target(recipe: Recipe, params: Params, centroids: jax.Array, x: Samples) -> tuple[jax.Array, jax.Array]:
-    """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d): pure, and not compiled."""
+def update_target(
+    recipe: Recipe, params: Params, centroids: jax.Array, x: Samples
+) -> tuple[jax.Array | None, jax.Array]:
+    """Target distribution P (n, k) and labels (n,) int32 of all samples x (n, d): pure, and not compiled.
+
+    P is None where the objective does not read it.
+    """
     log_q = log_soft_assignments(recipe, params, centroids, x)
-    return recipe.assignment.p(log_q), jnp.argmax(log_q, axis=1).astype(jnp.int32)
+    target = recipe.assignment.p(log_q) if recipe.objective.reads_target else None
+    return target, jnp.argmax(log_q, axis=1).astype(jnp.int32)
 
 
 def _trainable(recipe: Recipe, params: Params, centroids: jax.Array) -> tuple[dict[str, Any], Params]:
@@ -213,8 +207,16 @@ def train_step(
         The state after, with target and labels as before; the objective's value, and those of its terms by name, all
         scalars.
     """
+    after, value, terms, _ = _update(key, recipe, state, batch)
+    return after, value, terms
+
+
+def _update(
+    key: jax.Array, recipe: Recipe, state: ClusteringState, batch: Batch
+) -> tuple[ClusteringState, jax.Array, dict[str, jax.Array], list[jax.Array]]:
+    """`train_step`, and whether each of what `watched` names is finite but the target, scalars."""
     augmentation_key, objective_key, *network_keys = jax.random.split(key, 4)
-    seen = _seen(augmentation_key, recipe, batch)
+    seen = batches.seen(augmentation_key, recipe, batch)
     trainable, fixed = _trainable(recipe, state.params, state.centroids)
 
     def loss(trainable: dict[str, Any]) -> tuple[jax.Array, Any]:
@@ -246,59 +248,20 @@ def train_step(
     after = state._replace(
         params=params, centroids=centroids, opt_state=opt_state, step=state.step + 1, term_states=term_states
     )
-    return after, value, terms
+    of_terms = [jnp.isfinite(terms[name]) for name in recipe.objective.names]
+    return after, value, terms, [*of_terms, *_are_finite(value, gradient, centroids, params)]
 
 
-def take_batch(
-    key: jax.Array, recipe: Recipe, x: Samples, rows: jax.Array, target: jax.Array, step: int | jax.Array = 0
-) -> Batch:
-    """What a step sees of the samples: pure, and not compiled.
-
-    Args:
-        key: of the draws of neighbours and pairs.
-        recipe: what is constant.
-        x: (n, d) samples.
-        rows: (b,) int32.
-        target: (n, k) target distribution.
-        step: updates done before.
-    """
-    neighbor_key, pairs_key = jax.random.split(key)
-    objective, given = recipe.objective, recipe.side
-    batch = Batch(take_rows(x, rows), target[rows], rows, {name: values[rows] for name, values in given.arrays.items()})
-    if objective.reads("neighbor"):
-        batch = batch._replace(neighbor=take_rows(x, _partners(neighbor_key, given, rows, step)))
-    if objective.reads("pairs"):
-        drawn = jax.random.randint(pairs_key, rows.shape, 0, len(given.pairs))
-        pairs = take_rows(x, given.pairs[drawn].T.ravel()).reshape(2, len(rows), -1)
-        batch = batch._replace(pairs=pairs, together=given.together[drawn])
-    return batch
+def _are_finite(value: jax.Array, gradient: dict[str, Any], centroids: jax.Array, params: Params) -> list[jax.Array]:
+    of_centroids = finite.is_finite(gradient["centroids"])
+    of_gradient = of_centroids & finite.vectors_are_finite(gradient["params"])
+    return [finite.is_finite(value), of_gradient, finite.is_finite(centroids), finite.vectors_are_finite(params)]
 
 
-def _partners(key: jax.Array, given: Side, rows: jax.Array, step: int | jax.Array) -> jax.Array:
-    """A random neighbour (b,) of each sample, or the sample itself, as `Side.fade` says."""
-    column_key, fade_key = jax.random.split(key)
-    column = jax.random.randint(column_key, rows.shape, 0, given.neighbors.shape[1])
-    faded = jnp.where(jnp.asarray(given.fade) > 0, step / jnp.maximum(given.fade, 1), 0)
-    return jnp.where(jax.random.uniform(fade_key, rows.shape) < faded, rows, given.neighbors[rows, column])
-
-
-def _seen(key: jax.Array, recipe: Recipe, batch: Batch) -> dict[str, jax.Array]:
-    """By name, all that the network sees in a step, (b, d) each, the batch first."""
-    augmented = {"batch": batch.x}
-    if recipe.objective.reads("view"):
-        augmented["view"] = batch.x
-    if batch.neighbor is not None:
-        augmented["neighbor"] = batch.neighbor
-    if batch.pairs is not None:
-        augmented |= {"first": batch.pairs[0], "second": batch.pairs[1]}
-    if recipe.augmentation is not None:
-        moved = recipe.augmentation(key, _joined(augmented))
-        augmented = dict(zip(augmented, jnp.split(moved, len(augmented)), strict=True))
-    return augmented | ({"clean": batch.x} if recipe.objective.reads("clean") else {})
-
-
-def _joined(parts: dict[str, jax.Array]) -> jax.Array:
-    return jnp.concatenate(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+def watched(objective: Objective) -> list[str]:
+    """What is watched in every step, in the order in which it is computed."""
+    terms = [f"{name}, a term of the objective," for name in objective.names]
+    return [*terms, "the sum of the objective's terms", "the gradient", "the centroids", "the parameters", _TARGET]
 
 
 def _views(
@@ -308,7 +271,7 @@ def _views(
 
     Without training the encoder, nothing but an optimiser changes parameters.
     """
-    z, changed = _encoded(keys[0], recipe, params, _joined(seen))
+    z, changed = _encoded(keys[0], recipe, params, batches.joined(seen))
     log_q = recipe.assignment.log_q(z, centroids)
     parts = zip(jnp.split(z, len(seen)), jnp.split(log_q, len(seen)), strict=True)
     views = {name: View(given, *part) for (name, given), part in zip(seen.items(), parts, strict=True)}
@@ -335,31 +298,9 @@ def _named(views: dict[str, View], batch: Batch) -> dict[str, View | Pairs]:
     return views | {"pairs": pairs}
 
 
-def check_reads(recipe: Recipe, n_samples: int) -> None:
-    """Checks that the run can give what the objective reads.
-
-    Raises:
-        ValueError: it reads a second or a clean view without an augmentation, or side data that are not there or are
-            of another number of samples.
-    """
-    objective, given = recipe.objective, recipe.side
-    for what in ("view", "clean"):
-        if objective.reads(what) and recipe.augmentation is None:
-            raise ValueError(f"the objective reads {what!r}, which needs an augmentation, and the recipe has none")
-    sources = {"neighbor": given.neighbors, "pairs": given.pairs, "label": given.arrays.get(LABEL)}
-    for what, source in sources.items():
-        if objective.reads(what) and source is None:
-            raise ValueError(
-                f"the objective reads {what!r}, and the recipe's side data have none; see dec_jax.side.side"
-            )
-    for name, values in {"neighbors": given.neighbors, **given.arrays}.items():
-        if values is not None and values.shape[0] != n_samples:
-            raise ValueError(f"side data {name} must be of the {n_samples} samples, got {values.shape[0]}")
-
-
 def train_steps(
     key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, n_steps: int | jax.Array
-) -> tuple[ClusteringState, jax.Array, dict[str, jax.Array]]:
+) -> tuple[ClusteringState, jax.Array, dict[str, jax.Array], FirstBad]:
     """`n_steps` updates under one target distribution as one loop: pure, and not compiled.
 
     Args:
@@ -371,38 +312,47 @@ def train_steps(
 
     Returns:
         The state after, with target and labels as before; the mean of the objective, and of its terms by name, all
-        scalars.
+        scalars; what was not finite first, among what `watched` names.
     """
     target, labels = state.target, state.labels
     noise_key = jax.random.fold_in(key, _NOISE)
 
-    def body(_: int, carry: tuple[ClusteringState, Any]) -> tuple[ClusteringState, Any]:
-        state, total = carry
+    def body(_: int, carry: tuple[ClusteringState, Any, FirstBad]) -> tuple[ClusteringState, Any, FirstBad]:
+        state, total, bad = carry
         rows = batch_rows(key, state.step, x.shape[0], recipe.batch_size)
         step_key = jax.random.fold_in(noise_key, state.step)
         others_key = jax.random.fold_in(jax.random.fold_in(key, _OTHERS), state.step)
-        batch = take_batch(others_key, recipe, x, rows, target, state.step)
-        state, *values = train_step(step_key, recipe, state, batch)
-        return state, jax.tree.map(jnp.add, total, values)
+        batch = batches.take_batch(others_key, recipe, x, rows, target, state.step)
+        state, *values, checks = _update(step_key, recipe, state, batch)
+        return state, jax.tree.map(jnp.add, total, values), finite.note(bad, state.step, checks)
 
     # Target and labels stay out of the loop, which would carry a copy of them along.
     zeros = [jnp.float32(0), dict.fromkeys(recipe.objective.names, jnp.float32(0))]
-    state, total = jax.lax.fori_loop(0, n_steps, body, (state._replace(target=(), labels=()), zeros))
+    start = (state._replace(target=(), labels=()), zeros, _noted_between_steps(finite.nothing_bad(), recipe, state))
+    state, total, bad = jax.lax.fori_loop(0, n_steps, body, start)
     loss, terms = jax.tree.map(lambda value: value / n_steps, total)
-    return state._replace(target=target, labels=labels), loss, terms
+    state = state._replace(target=target, labels=labels)
+    return state, loss, terms, _noted_between_steps(bad, recipe, state)
+
+
+def _noted_between_steps(bad: FirstBad, recipe: Recipe, state: ClusteringState) -> FirstBad:
+    """What was bad, or else what of a state is not finite."""
+    of_a_step = [jnp.bool_(True)] * (len(recipe.objective.names) + 2)
+    parts = (state.centroids, state.params, state.target)
+    return finite.note(bad, state.step, [*of_a_step, *map(finite.is_finite, parts)])
 
 
 def train_interval(
     key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, n_steps: int | jax.Array
 ) -> tuple[ClusteringState, ClusteringInfo]:
     """`train_steps`, then the new target distribution of all (clean) samples: pure, and not compiled."""
-    state, loss, terms = train_steps(key, recipe, state, x, n_steps)
+    state, loss, terms, bad = train_steps(key, recipe, state, x, n_steps)
     target, labels = update_target(recipe, state.params, state.centroids, x)
     sizes = jnp.bincount(labels, length=len(state.centroids))
     if recipe.assignment.active is not None:
         sizes = jnp.where(recipe.assignment.active, sizes, x.shape[0])
-    info = ClusteringInfo(loss, jnp.mean(labels != state.labels), sizes.min(), terms)
-    return state._replace(target=target, labels=labels), info
+    change, state = jnp.mean(labels != state.labels), state._replace(target=target, labels=labels)
+    return state, ClusteringInfo(loss, change, sizes.min(), terms, _noted_between_steps(bad, recipe, state))
 
 
 def fit(
@@ -434,7 +384,7 @@ def fit(
         FloatingPointError: the loss became NaN or infinite.
     """
     recipe = recipe.replace(batch_size=usable_batch_size(recipe.batch_size, x.shape[0]))
-    check_reads(recipe, x.shape[0])
+    batches.check_reads(recipe, x.shape[0])
     if len(state.term_states) != len(recipe.objective.terms):
         raise ValueError("objective must be the one that the state was made with: they have another number of terms")
     if update_interval is None:
@@ -450,16 +400,13 @@ def fit(
 
     for _ in slots.run(program, [course], n_slots=1, on_round=on_round):
         if course.stop_reason == slots.FAILED:
-            raise FloatingPointError(_not_finite(course))
+            raise FloatingPointError(failure(recipe.objective, course.info))
     return Fit(program.state, history, course.stop_reason)
 
 
-def _not_finite(course: Course) -> str:
-    broken = [name for name, value in course.info.terms.items() if not np.isfinite(value)]
-    return (
-        f"the clustering loss became {course.info.loss} within step {course.steps} ({', '.join(broken) or 'its sum'}): "
-        "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
-    )
+def failure(objective: Objective, info: ClusteringInfo, advice: str = finite.ADVICE) -> str:
+    """One line that says what became NaN or infinite first, in which step, and what to try."""
+    return finite.failure("clustering", int(info.bad.step), watched(objective)[int(info.bad.what)], advice)
 
 
 _compiled_interval = jax.jit(train_interval, donate_argnames="state")

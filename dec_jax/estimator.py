@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dec_jax import trained_model
 from dec_jax.checkpoints import load_model, save_model
 from dec_jax.data import Dataset, from_frame
-from dec_jax.data.atomic import atomic_write
 from dec_jax.data.shapes import flatten
+from dec_jax.storage import SUFFIX, Store, read_metadata
 
-PARAMETERS_FILE = "estimator.json"
+PARAMETERS = "estimator"  # the entry beside the model
 NUMERIC_KINDS = tuple("biuf")
 Callback = Callable[[dict[str, Any], np.ndarray], None]
 
@@ -176,25 +175,37 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         save_model(folder, self._fitted())
         names = {} if not hasattr(self, "feature_names_in_") else {"feature_names_in_": list(self.feature_names_in_)}
         saved = {"parameters": _plain(self.get_params()), "n_features_in_": self.n_features_in_, **names}
-        with atomic_write(Path(folder) / PARAMETERS_FILE, "w") as file:
-            json.dump(saved, file)
+        Store(folder).put(PARAMETERS, {}, saved)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> DEC:
+    def load(cls, folder: str | os.PathLike[str], *, own_functions: bool = False) -> DEC:
         """Reads what `save` wrote: it predicts and transforms as before; what was found in training is not kept.
+
+        Args:
+            folder: of `save`.
+            own_functions: whether its parameters may name functions of your own, package.module:function, which `fit`
+                would import: only where you know who wrote the folder.
 
         Raises:
             FileNotFoundError: there is no such folder.
-            ValueError: it is damaged, or holds something else.
+            ValueError: it is damaged, or holds something else; or it names functions and `own_functions` is not set.
         """
         model = load_model(folder)
+        path = Path(folder) / (PARAMETERS + SUFFIX)
+        saved = read_metadata(path)
         try:
-            saved = json.loads((Path(folder) / PARAMETERS_FILE).read_text())
-            estimator, estimator_n_features = cls(**saved["parameters"]), int(saved["n_features_in_"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{Path(folder) / PARAMETERS_FILE} is damaged: {error}") from error
+            estimator, n_features = cls(**saved["parameters"]), int(saved["n_features_in_"])
+            named = [estimator.objective, *(estimator.settings or {}).values()]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold the parameters of an estimator: {error!r}") from error
+        functions = [value for value in named if isinstance(value, str) and ":" in value]
+        if functions and not own_functions:
+            raise ValueError(
+                f"{path} names functions that fit would import ({', '.join(functions)}): "
+                "load it with own_functions=True if you know who wrote it"
+            )
         estimator.model_, estimator.cluster_centers_ = model, np.asarray(model.centroids)
-        estimator.n_features_in_ = estimator_n_features
+        estimator.n_features_in_ = n_features
         estimator._n_features_out = model.centroids.shape[1]
         if "feature_names_in_" in saved:
             estimator.feature_names_in_ = np.asarray(saved["feature_names_in_"], object)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from dec_jax.data.atomic import remove_orphans
+from dec_jax.data.atomic import naming_file, remove_orphans
 from dec_jax.file_lock import try_lock
 
 LOCK_FILE = ".lock"  # only a process that has it locked holds the folder: a killed one leaves nothing but its name
@@ -50,9 +50,10 @@ def lock(
             elif not alone and not shared:
                 raise _in_use(folder, file)
             if alone is not False:
-                file.truncate(0)
-                file.write(_this_process())
-                file.flush()
+                with naming_file(path):
+                    file.truncate(0)
+                    file.write(_this_process())
+                    file.flush()
                 remove_orphans(folder, alone=name == LOCK_FILE and (bool(alone) or not shared))
                 if set_up is not None:
                     set_up()

@@ -426,7 +426,7 @@ def refine(
     for _ in range(n_rounds):
         gain = graph @ np.eye(n_clusters)[labels]
         gain -= np.outer(degree, np.bincount(labels, degree, n_clusters) / degree.sum())
-        gain[np.arange(len(labels)), labels] += degree**2 / degree.sum()  # a sample is no reason for itself to stay
+        gain[np.arange(len(labels)), labels] += degree**2 / degree.sum()  # a sample does not hold itself back
         wanted = gain.argmax(axis=1)
         moves = (wanted != labels) & (rng.random(len(labels)) < 0.5)
         labels = np.where(moves, wanted, labels)

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from dec_jax.data.extras import need
 from dec_jax.graph import Neighbors, modularity, nearest, neighbor_graph
 from dec_jax.validation import check_integer, check_samples
 
@@ -134,8 +135,4 @@ def import_umap() -> Any:
     Raises:
         ImportError: it is missing.
     """
-    try:
-        import umap
-    except ImportError as error:
-        raise ImportError(f'n2d needs umap-learn: pip install "dec_jax[n2d]" ({error})') from None
-    return umap
+    return need("umap", "n2d", "n2d", "umap-learn")

@@ -7,7 +7,9 @@ parameters of its terms: these are traced values, so that another weight compile
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +67,7 @@ class StepInputs(NamedTuple):
         z: (b, m) embedding of the network's input.
         centroids: (k, m).
         log_q: (b, k) log soft assignment; −inf marks a cluster that takes no part.
-        p: (b, k) target distribution, fixed since the last refresh.
+        p: (b, k) target distribution, fixed since the last refresh; None where no term reads it.
         reconstruction: (b, d) of the network's input, or None where no term needs it.
         step: scalar int32, updates done before.
         key: PRNG key of this step.
@@ -83,7 +85,7 @@ class StepInputs(NamedTuple):
     z: jax.Array
     centroids: jax.Array
     log_q: jax.Array
-    p: jax.Array
+    p: jax.Array | None
     reconstruction: jax.Array | None = None
     step: jax.Array | int = 0
     key: jax.Array | None = None
@@ -111,6 +113,7 @@ class Term:
         function: `(inputs, **parameters) → scalar`.
         name: what progress and history call it.
         reads: which of `READS` the function reads; what no term reads is not computed.
+        reads_target: whether it reads the target distribution p.
         init: centroids (k, m) → the term's state, a pytree of arrays; None where it has none.
         update: inputs → (state, centroids) after a step; None where nothing changes. A term with it moves the
             centroids by a rule of its own, and no optimiser does.
@@ -121,6 +124,7 @@ class Term:
     function: Callable[..., jax.Array] = struct.field(pytree_node=False)
     name: str = struct.field(pytree_node=False)
     reads: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    reads_target: bool = struct.field(pytree_node=False, default=True)
     init: Callable[[jax.Array], Any] | None = struct.field(pytree_node=False, default=None)
     update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = struct.field(pytree_node=False, default=None)
 
@@ -180,6 +184,11 @@ class Objective:
         """Whether a term reads `what`, one of `READS`."""
         return any(what in term.reads for term in self.terms)
 
+    @property
+    def reads_target(self) -> bool:
+        """Whether a term reads the target distribution."""
+        return any(term.reads_target for term in self.terms)
+
     def __add__(self, other: Objective | Callable[[StepInputs], jax.Array]) -> Objective:
         terms = self.terms + as_objective(other).terms
         names = [term.name for term in terms]
@@ -196,6 +205,8 @@ class Objective:
 
 def _scalar(term: Term, inputs: StepInputs) -> jax.Array:
     value = term.function(inputs, **term.parameters)
+    if not isinstance(value, jax.Array | np.ndarray | numbers.Real):
+        raise TypeError(f"objective {term.name} must return a scalar, got {value!r}")
     if jnp.shape(value) != ():
         raise TypeError(f"objective {term.name} must return a scalar, got shape {jnp.shape(value)}")
     return value
@@ -206,6 +217,7 @@ def objective(
     *,
     name: str | None = None,
     reads: tuple[str, ...] = (),
+    reads_target: bool = True,
     init: Callable[[jax.Array], Any] | None = None,
     update: Callable[[StepInputs], tuple[Any, jax.Array]] | None = None,
     **parameters: Any,
@@ -216,6 +228,7 @@ def objective(
         function: `(inputs: StepInputs, **parameters) → scalar`, pure.
         name: default the function's own.
         reads: which of `READS` it reads.
+        reads_target: whether it reads the target distribution p, which is not computed where no term does.
         init: centroids (k, m) → state that the term carries from step to step, a pytree of arrays.
         update: inputs → (state, centroids) after each step, of the state and the centroids before it; where it is
             given, no optimiser moves the centroids.
@@ -232,7 +245,10 @@ def objective(
     except TypeError as error:
         raise TypeError(f"an objective must be a function (inputs, **parameters) → scalar: {error}") from None
     name = name or getattr(function, "__name__", "objective")
-    return Objective((Term(1.0, parameters, function, name, reads, init, update),))
+    return Objective((Term(1.0, parameters, function, name, reads, reads_target, init, update),))
+
+
+_without_target = partial(objective, reads_target=False)
 
 
 def as_objective(value: Objective | Callable[[StepInputs], jax.Array]) -> Objective:
@@ -248,12 +264,12 @@ def kl() -> Objective:
 def reconstruction(loss: str = "mse") -> Objective:
     """A reconstruction loss of the network's input under the decoder, one of `losses.RECONSTRUCTION_LOSSES`."""
     check_choice("loss", loss, RECONSTRUCTION_LOSSES)
-    return objective(_RECONSTRUCTIONS[loss], name="reconstruction", reads=("reconstruction",))
+    return _without_target(_RECONSTRUCTIONS[loss], name="reconstruction", reads=("reconstruction",))
 
 
 def size_balance() -> Objective:
     """KL(q̄‖uniform) = log k + Σ_j q̄_j log q̄_j of the batch's mean assignment q̄: 0 where clusters are of one size."""
-    return objective(_size_balance, name="size_balance")
+    return _without_target(_size_balance, name="size_balance")
 
 
 def dec() -> Objective:
@@ -276,7 +292,7 @@ def dcn(weight: float | jax.Array = 1.0, loss: str = "mse") -> Objective:
         weight: λ, at least 0.
         loss: of the reconstruction.
     """
-    distance = objective(_distance_to_own, name="distance", init=_first_counts, update=_running_means)
+    distance = _without_target(_distance_to_own, name="distance", init=_first_counts, update=_running_means)
     return reconstruction(loss) + weight * distance
 
 
@@ -300,7 +316,7 @@ def dkm(
     """
     check_unless_traced("start", start, 0)
     check_unless_traced("steps_per_value", steps_per_value, 0, exclusive=True)
-    distance = objective(_softmin_distance, name="distance", start=start, steps_per_value=steps_per_value)
+    distance = _without_target(_softmin_distance, name="distance", start=start, steps_per_value=steps_per_value)
     return reconstruction(loss) + weight * distance
 
 
@@ -312,13 +328,13 @@ def scan(weight: float | jax.Array = 1.0) -> Objective:
     Args:
         weight: λ, at least 0; of −H(q̄) but for the constant log k.
     """
-    agreement = objective(_agreement_with_neighbor, name="agreement", reads=("neighbor",))
+    agreement = _without_target(_agreement_with_neighbor, name="agreement", reads=("neighbor",))
     return agreement + weight * size_balance()
 
 
 def view_agreement() -> Objective:
     """Two augmentations of a sample share their cluster: −mean log Σ_j q_j(x'_i) q_j(x''_i)."""
-    return objective(_agreement_of_views, name="view_agreement", reads=("view",))
+    return _without_target(_agreement_of_views, name="view_agreement", reads=("view",))
 
 
 def imsat(weight: float | jax.Array = 0.1, balance: float | jax.Array = 4.0) -> Objective:
@@ -331,9 +347,11 @@ def imsat(weight: float | jax.Array = 0.1, balance: float | jax.Array = 4.0) -> 
         weight: λ, at least 0.
         balance: μ, at least 0.
     """
-    consistency = objective(_consistency, name="consistency", reads=("clean",))
-    uncertainty = objective(_uncertainty, name="uncertainty", reads=("clean",))
-    return consistency + weight * (uncertainty + balance * objective(_clean_balance, name="balance", reads=("clean",)))
+    consistency = _without_target(_consistency, name="consistency", reads=("clean",))
+    uncertainty = _without_target(_uncertainty, name="uncertainty", reads=("clean",))
+    return consistency + weight * (
+        uncertainty + balance * _without_target(_clean_balance, name="balance", reads=("clean",))
+    )
 
 
 def constrained() -> Objective:
@@ -341,7 +359,7 @@ def constrained() -> Objective:
 
     A term to add to another objective: `dec() + 0.1 * constrained()`.
     """
-    return objective(_link, name="links", reads=("pairs",))
+    return _without_target(_link, name="links", reads=("pairs",))
 
 
 def semi_supervised() -> Objective:
@@ -349,7 +367,7 @@ def semi_supervised() -> Objective:
 
     A term to add to another objective: `scan() + semi_supervised()`.
     """
-    return objective(_known, name="known", reads=("label",))
+    return _without_target(_known, name="known", reads=("label",))
 
 
 def _mean(values: jax.Array, inputs: StepInputs) -> jax.Array:

@@ -29,6 +29,7 @@ class Optimizer:
         momentum: of sgd, from 0 to 0.9999.
         decay_every: steps between two divisions of the rate by 10 in the schedule "step", above 0.
         n_steps: steps until the schedule "cosine" reaches 0, above 0.
+        warmup: steps in which the rate grows to what the schedule says, 0 for none.
         bias_factor: learning rate of the biases relative to that of the weights; the DEC authors' release has 2.
         rule: one of `RULES`.
         schedule: one of `SCHEDULES`.
@@ -42,6 +43,7 @@ class Optimizer:
     momentum: float | jax.Array = 0.9
     decay_every: float | jax.Array = 20_000
     n_steps: float | jax.Array = 1
+    warmup: float | jax.Array = 0
     bias_factor: float | jax.Array = 1.0
     rule: str = struct.field(pytree_node=False, default="sgd")
     schedule: str = struct.field(pytree_node=False, default="constant")
@@ -51,10 +53,14 @@ class Optimizer:
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("learning_rate", "decay_every", "n_steps", "bias_factor"):
             check_unless_traced(name, getattr(self, name), 0, exclusive=True)
+        check_unless_traced("warmup", self.warmup, 0)
         check_unless_traced("momentum", self.momentum, 0, 0.9999)
 
     def rate(self, step: jax.Array) -> jax.Array:
         """Learning rate, a scalar, after `step` updates."""
+        return self._scheduled(step) * jnp.minimum((step + 1) / jnp.maximum(self.warmup, 1), 1)
+
+    def _scheduled(self, step: jax.Array) -> jax.Array:
         if self.schedule == "step":
             return self.learning_rate * 0.1 ** jnp.floor(step / self.decay_every)
         if self.schedule == "cosine":

@@ -14,14 +14,16 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dec_jax import autoencoder, losses, networks
+from dec_jax import autoencoder, finite, losses, networks
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.corruption import Corruption, as_pytree, dropout
+from dec_jax.finite import FirstBad
 from dec_jax.networks import Params
 from dec_jax.optimizers import Optimizer, as_optimizer, sgd
-from dec_jax.samples import Samples, batch_rows, map_rows, take_rows, usable_batch_size
+from dec_jax.samples import Samples, SparseRows, batch_rows, map_rows, take_rows, usable_batch_size
 from dec_jax.validation import check_integer
 
+WATCHED = ("the loss", "the gradient", "the parameters")
 ReconstructionLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -142,12 +144,14 @@ class PretrainingInfo(NamedTuple):
         step: steps done in it.
         n_steps: of the stage.
         loss: mean of the window; (n_slots,) where trials are trained side by side.
+        bad: what was not finite first in it, among `WATCHED`; (n_slots,) likewise.
     """
 
     stage: str
     step: int
     n_steps: int
     loss: Any
+    bad: FirstBad
 
 
 def paper_optimizer(**changes: Any) -> Optimizer:
@@ -210,8 +214,8 @@ class Program(Protocol):
     def begin(self, stage: int, params: Params) -> tuple[Params, optax.OptState]:
         """Parameters of its own, and the optimiser's state, before the first step of a stage."""
 
-    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, Any]:
-        """Parameters and optimiser's state after `n_steps` steps, and the mean loss."""
+    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, Any, FirstBad]:
+        """Parameters and optimiser's state after `n_steps` steps, the mean loss, and what was not finite first."""
 
 
 def init(program: Program, params: Params, stage: int = 0) -> PretrainingState:
@@ -240,10 +244,10 @@ def run(
         stage = program.stages[state.stage]
         while state.step < stage.n_steps:
             n_steps = min(window, stage.n_steps - state.step)
-            params, opt_state, loss = program.advance(state, n_steps)
+            params, opt_state, loss, bad = program.advance(state, n_steps)
             state = PretrainingState(params, opt_state, state.stage, state.step + n_steps)
             if on_window:
-                on_window(state, PretrainingInfo(stage.name, state.step, stage.n_steps, loss))
+                on_window(state, PretrainingInfo(stage.name, state.step, stage.n_steps, loss, bad))
         state = init(program, state.params, state.stage + 1)
     return state
 
@@ -255,7 +259,7 @@ def train_window(
     x: Samples,
     n_steps: int | jax.Array,
     batch_size: int,
-) -> tuple[Params, optax.OptState, jax.Array]:
+) -> tuple[Params, optax.OptState, jax.Array, FirstBad]:
     """`n_steps` updates of a stage as one loop: pure, and not compiled.
 
     Args:
@@ -267,7 +271,7 @@ def train_window(
         batch_size: b, at most n.
 
     Returns:
-        The new parameters and optimiser state, and the mean loss, a scalar.
+        The new parameters and optimiser state; the mean loss, a scalar; what was not finite first, among `WATCHED`.
     """
     params, opt_state, first = state
     batch_key, noise_key = jax.random.split(key)
@@ -276,17 +280,26 @@ def train_window(
         value = stage.loss(params | trainable, key, batch)
         return value if isinstance(value, tuple) else (value, {})
 
-    def update(i: int, carry: tuple[Params, optax.OptState, jax.Array]) -> tuple[Params, optax.OptState, jax.Array]:
-        params, opt_state, total = carry
+    def update(i: int, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        params, opt_state, total, bad = carry
         trainable = stage.loss.trainable(params)
         batch = take_rows(x, batch_rows(batch_key, first + i, x.shape[0], batch_size))
         step_key = jax.random.fold_in(noise_key, first + i)
         (value, changed), gradient = jax.value_and_grad(loss, has_aux=True)(trainable, params, step_key, batch)
         updates, opt_state = stage.optimizer.update(gradient, opt_state, trainable)
-        return params | optax.apply_updates(trainable, updates) | changed, opt_state, total + value
+        params = params | optax.apply_updates(trainable, updates) | changed
+        checks = [finite.is_finite(value), *map(finite.vectors_are_finite, (gradient, params))]
+        return params, opt_state, total + value, finite.note(bad, first + i + 1, checks)
 
-    params, opt_state, total = jax.lax.fori_loop(0, n_steps, update, (params, opt_state, jnp.float32(0)))
-    return params, opt_state, total / n_steps
+    before = (params, opt_state, jnp.float32(0), _noted_between_steps(finite.nothing_bad(), first, params))
+    params, opt_state, total, bad = jax.lax.fori_loop(0, n_steps, update, before)
+    return params, opt_state, total / n_steps, _noted_between_steps(bad, first + n_steps, params)
+
+
+def _noted_between_steps(bad: FirstBad, step: jax.Array, params: Params) -> FirstBad:
+    """What was bad, or else whether the parameters are not finite."""
+    of_a_step = jnp.bool_(True)
+    return finite.note(bad, step, [of_a_step, of_a_step, finite.is_finite(params)])
 
 
 _compiled_window = jax.jit(train_window, static_argnames="batch_size", donate_argnames="state")
@@ -321,7 +334,7 @@ class _OneTrial:
         """Copies of the parameters, and a fresh state of the stage's optimiser."""
         return _begin(self.stages[stage].program, params)
 
-    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, float]:
+    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, float, FirstBad]:
         """Trains a window."""
         stage = self.stages[state.stage]
         if self._inputs[0] != stage.layer:
@@ -329,10 +342,10 @@ class _OneTrial:
             self._inputs = (stage.layer, inputs)
         key = jax.random.fold_in(self.key, state.stage)
         before = (state.params, state.opt_state, jnp.int32(state.step))
-        params, opt_state, loss = _compiled_window(
+        params, opt_state, loss, bad = _compiled_window(
             key, stage.program, before, self._inputs[1], n_steps, batch_size=self.batch_size
         )
-        return params, opt_state, float(loss)
+        return params, opt_state, float(loss), jax.tree.map(int, bad)
 
 
 def pretrain(
@@ -361,9 +374,12 @@ def pretrain(
 
     Raises:
         TypeError, ValueError: the batch size or the window is not an integer, or below 1.
-        FloatingPointError: the loss became NaN or infinite.
+        ValueError: the reconstruction's activation does not reach the samples.
+        FloatingPointError: something became NaN or infinite.
     """
     batch_size = usable_batch_size(batch_size, x.shape[0])
+    for stage in stages:
+        _check_range(stage, x)
     window = default_window(x.shape[0], batch_size) if window is None else check_integer("window", window, 1)
     program = _OneTrial(key, stages, x, batch_size)
     state = params if isinstance(params, PretrainingState) else init(program, params)
@@ -378,19 +394,40 @@ def pretrain(
     return run(program, state, window, note).params, history
 
 
+def _check_range(stage: Stage, x: Samples) -> None:
+    """Checks that the reconstruction's activation reaches the samples.
+
+    Raises:
+        ValueError: it does not.
+    """
+    activation = getattr(getattr(stage.loss, "model", None), "reconstruction_activation", "linear")
+    if activation not in autoencoder.RANGES or activation == "linear" or stage.layer:
+        return
+    values = x.values if isinstance(x, SparseRows) else x
+    low, high = (float(value) for value in (values.min(), values.max()))
+    if not autoencoder.is_reached(activation, low, high):
+        least, most = autoencoder.RANGES[activation]
+        raise ValueError(
+            f"x must lie between {least:g} and {most:g}, which is what reconstruction_activation={activation!r} "
+            f"reaches, got {low:.4g} to {high:.4g}"
+        )
+
+
 def default_window(n_samples: int, batch_size: int) -> int:
     """Steps between two returns to the host: one epoch, and 200 to 500."""
     return min(max(math.ceil(n_samples / batch_size), 200), 500)
 
 
 def check_finite(info: PretrainingInfo) -> None:
-    """Checks the loss of one trial.
+    """Checks the window of one trial.
 
     Raises:
-        FloatingPointError: it is NaN or infinite.
+        FloatingPointError: something became NaN or infinite.
     """
-    if not math.isfinite(info.loss):
-        raise FloatingPointError(
-            f"the loss of {info.stage} became {info.loss} within its first {info.step} steps: "
-            "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
-        )
+    if info.bad.step != finite.NEVER:
+        raise FloatingPointError(failure(info.stage, info.bad))
+
+
+def failure(stage: str, bad: FirstBad) -> str:
+    """One line that says what became NaN or infinite first, in which step of a stage, and what to try."""
+    return finite.failure(f"pretraining ({stage})", int(bad.step), WATCHED[int(bad.what)])

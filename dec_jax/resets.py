@@ -80,10 +80,21 @@ class ReseedEmpty:
 
     A sample is drawn with a probability that grows with its squared distance to the nearest centroid of a cluster that
     is not empty, as in k-means++ (Arthur, Vassilvitskii 2007). While clusters are empty, the tolerance stops nothing.
+
+    Attributes:
+        intervals: after which it ends, at least 1; None for never. Then clusters that no sample is left for do not keep
+            a run from stopping.
     """
 
+    intervals: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.intervals is not None:
+            check_integer("intervals", self.intervals, 1)
+
     def is_due(self, before: int, step: int, info: ClusteringInfo) -> bool:  # noqa: D102
-        return info.smallest_cluster == 0
+        is_over = self.intervals is not None and before >= self.intervals * (step - before)
+        return info.smallest_cluster == 0 and not is_over
 
     def may_stop(self, step: int) -> bool:  # noqa: D102
         return True

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dec_jax.data.atomic import sync_folder
+from dec_jax.data.atomic import naming_file, sync_folder
 from dec_jax.file_lock import try_lock
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ class RowLog:
         line = _write_line(name, row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self.path.exists()
-        with open(self.path, "a+b", buffering=0) as file:
+        with naming_file(self.path), open(self.path, "a+b", buffering=0) as file:
             try_lock(file, wait=True)  # until it is closed: one writer at a time
             _cut_torn_line(file)
             try:

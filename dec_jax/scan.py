@@ -1,7 +1,7 @@
 """Clustering without an autoencoder: a partition of the neighbour graph, learnt and corrected by a network.
 
 After Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels", ECCV 2020, with neighbours of the samples
-themselves: nearest samples → a partition of their graph → a network with an output a cluster learns it on augmented
+themselves: nearest samples → a partition of their graph → a network with one output per cluster learns it on augmented
 samples → it minimises −mean log Σ_j q_j(x'_i) q_j(x''_n(i)) − λ H(q̄). At first x'' is an augmentation of a random
 neighbour's, which moves whole groups of samples to where their neighbours are; more and more often it is another
 augmentation of the sample itself, which says nothing wrong at borders between clusters.
@@ -74,8 +74,8 @@ def recipe(
     """The recipe for images with a shape, or for other samples; it lacks the neighbours, which `fit` adds.
 
     Images are turned by up to 10 degrees and shifted, scaled and sheared by up to a tenth, and a small convolutional
-    network sees them. Below `SMALL_UP_TO` pixels a side it is half of that, since interpolation blurs them, and a dense
-    network, since convolutions would leave little of their sides. Of other samples a fifth of the features is dropped.
+    network sees them. Below `SMALL_UP_TO` pixels per side the shift is half of that, and the network dense, since
+    convolutions would leave little of their sides. Of other samples a fifth of the features is dropped.
 
     Args:
         n_features: d.
@@ -108,8 +108,8 @@ def is_small(image_shape: tuple[int, ...]) -> bool:
 
 
 def ranges(image_shape: tuple[int, ...]) -> dict[str, float]:
-    """How far images are moved, as arguments of `Affine`: half as far where they are small, since that blurs them."""
-    return {name: reach / 2 if is_small(image_shape) else reach for name, reach in MOVED.items()}
+    """How far images are moved, as arguments of `Affine`; small ones are shifted half as far, by less than a pixel."""
+    return dict(MOVED) | ({"shift": MOVED["shift"] / 2} if is_small(image_shape) else {})
 
 
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:

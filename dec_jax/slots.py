@@ -7,7 +7,6 @@ the business of a `Program`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -46,7 +45,7 @@ class Course:
         tolerance: it stops when a smaller fraction of the samples changes its cluster.
         resets: what may change its state between two intervals.
         steps: done so far.
-        stop_reason: why it stopped: "tolerance", "max_steps" or "failed" (the loss was not finite); None before.
+        stop_reason: why it stopped: "tolerance", "max_steps" or "failed" (a number was not finite); None before.
         info: what its last interval told.
     """
 
@@ -74,7 +73,7 @@ class Course:
     def note(self, n_steps: int, info: Any) -> list[Reset]:
         """Takes in what an interval told, and returns the resets that are due after it."""
         before, self.steps, self.info = self.steps, self.steps + n_steps, info
-        if not math.isfinite(info.loss):
+        if not info.is_finite:
             self.stop_reason = FAILED
             return []
         if self.steps >= self.max_steps:  # a run does not end on a state that was not trained since its reset

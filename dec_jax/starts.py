@@ -100,7 +100,7 @@ def learn_partition(
 ) -> ClusteringState:
     """The state of a fresh start, once encoder and centroids have learnt the partition `labels` (n,) in `n_steps`."""
     state = state._replace(target=jax.nn.one_hot(labels, len(state.centroids)))
-    learnt, _, _ = clustering.train_steps(key, recipe, state, x, n_steps)
+    learnt, *_ = clustering.train_steps(key, recipe, state, x, n_steps)
     return clustering.init_state(recipe, learnt.params, learnt.centroids, x)
 
 

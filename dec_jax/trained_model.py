@@ -1,6 +1,7 @@
 """A trained model: all that is needed to embed and to assign new samples."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,7 +54,8 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
     Args:
         trained: the model.
         x: (n, d) unscaled samples, dense or scipy sparse; scaled and embedded a chunk at a time. A model that was
-            trained on a table takes a pandas or polars frame with the same columns, in any order.
+            trained on a table takes a pandas or polars frame with the same columns, in any order; a warning says which
+            are new to it.
 
     Returns:
         (n, m) float32.
@@ -62,18 +64,31 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
         TypeError: the samples are not real numbers.
         ValueError: they have another number of features than the model, or hold NaN or infinity.
     """
-    return _of_raw(partial(networks.encode, trained.model, trained.params), trained, x)
+    return embedder(trained)(x)
+
+
+def embedder(trained: TrainedModel) -> Callable[[Any], np.ndarray]:
+    """Returns `embed` of a model as a function of x that keeps its compiled programs, for samples that come in parts.
+
+    A row has the same embedding, to the last bit, in whichever part it comes.
+    """
+    return _of_raw(partial(networks.encode, trained.model, trained.params), trained)
 
 
 def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
     """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
+    return soft_assigner(trained)(x)
+
+
+def soft_assigner(trained: TrainedModel) -> Callable[[Any], np.ndarray]:
+    """Returns `soft_assign` of a model as a function of x; see `embedder`."""
 
     def q(rows: jax.Array) -> jax.Array:
         return jnp.exp(
             trained.assignment.log_q(networks.encode(trained.model, trained.params, rows), trained.centroids)
         )
 
-    return _of_raw(q, trained, x)
+    return _of_raw(q, trained)
 
 
 def assign(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -105,42 +120,56 @@ def decode(trained: TrainedModel, z: Any) -> np.ndarray:
     z = check_samples(z, "z", varying=False)
     if z.shape[1] != trained.centroids.shape[1]:
         raise ValueError(f"z must have {trained.centroids.shape[1]} dimensions, got {z.shape[1]}")
-    return invert_scaling(trained.scaling, _in_blocks(partial(networks.decode, trained.model, trained.params), z))
+    return invert_scaling(trained.scaling, _in_blocks(partial(networks.decode, trained.model, trained.params))(z))
 
 
-def _of_raw(function: Callable[[jax.Array], jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
-    if trained.encoding is not None and hasattr(x, "columns"):
-        x = encode_table(trained.encoding, to_table(x)).x
-    x = check_samples(x, varying=False)
-    dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
-    if x.shape[1] != dims[0]:
-        raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
-    return _in_blocks(function, x, lambda rows: apply_scaling(trained.scaling, rows))
+def _of_raw(function: Callable[[jax.Array], jax.Array], trained: TrainedModel) -> Callable[[Any], np.ndarray]:
+    """`function` of scaled rows as one of raw samples."""
+    of_checked = _in_blocks(function, lambda rows: apply_scaling(trained.scaling, rows))
+
+    def of_raw(x: Any) -> np.ndarray:
+        if trained.encoding is not None and hasattr(x, "columns"):
+            encoded = encode_table(trained.encoding, to_table(x))
+            for note in encoded.notes:
+                warnings.warn(note, stacklevel=4)
+            x = encoded.x
+        x = check_samples(x, varying=False)
+        dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
+        if x.shape[1] != dims[0]:
+            raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
+        return of_checked(x)
+
+    return of_raw
 
 
 def _in_blocks(
-    function: Callable[[jax.Array], jax.Array], x: Any, prepare: Callable[[Any], Any] = lambda rows: rows
-) -> np.ndarray:
+    function: Callable[[jax.Array], jax.Array], prepare: Callable[[Any], Any] = lambda rows: rows
+) -> Callable[[Any], np.ndarray]:
     """`function` of all rows. A row's result does not depend on those beside it: blocks have one size, to the last bit.
 
     Args:
         function: pure, (ROWS_PER_BLOCK, d) → (ROWS_PER_BLOCK, …).
-        x: (n, d), dense or sparse.
         prepare: called with some rows on the host.
+
+    Returns:
+        A function of samples (n, d), dense or sparse.
     """
 
     @jax.jit
     def blocks(rows: Samples) -> jax.Array:
         return map_rows(function, rows, ROWS_PER_BLOCK)
 
-    parts, step = [], max(1, min(ROWS_AT_A_TIME, VALUES_AT_A_TIME // x.shape[1]))
-    for start in range(0, x.shape[0], step):
-        rows = prepare(x[start : start + step])
-        n = rows.shape[0]
-        # Powers of two, so that few numbers of rows are compiled for.
-        padded = ROWS_PER_BLOCK * 2 ** max(0, math.ceil(math.log2(n / ROWS_PER_BLOCK)))
-        parts.append(np.asarray(blocks(to_device(_pad_rows(rows, padded))))[:n])
-    return np.concatenate(parts)
+    def of_all(x: Any) -> np.ndarray:
+        parts, step = [], max(1, min(ROWS_AT_A_TIME, VALUES_AT_A_TIME // x.shape[1]))
+        for start in range(0, x.shape[0], step):
+            rows = prepare(x[start : start + step])
+            n = rows.shape[0]
+            # Powers of two, so that few numbers of rows are compiled for.
+            padded = ROWS_PER_BLOCK * 2 ** max(0, math.ceil(math.log2(n / ROWS_PER_BLOCK)))
+            parts.append(np.asarray(blocks(to_device(_pad_rows(rows, padded))))[:n])
+        return np.concatenate(parts)
+
+    return of_all
 
 
 def _pad_rows(x: Any, n: int) -> Any:

@@ -46,7 +46,7 @@ def gaussian_mixture(
         x: (n, d), dense.
         n_clusters: number of components.
         seed: of the k-means that EM starts from.
-        covariance: one of COVARIANCES; "full" takes n·d² operations a component and iteration.
+        covariance: one of COVARIANCES; "full" takes n·d² operations per component and iteration.
         n_restarts: at least 1; the likeliest mixture counts.
 
     Returns:

@@ -24,7 +24,7 @@ def real_data_dir(real_cache, monkeypatch):
     if not folder:
         absent("TFDS_DATA_DIR is not set")
     if not Path(folder).is_dir():
-        absent(f"TFDS_DATA_DIR ({folder}) is no folder")
+        absent(f"TFDS_DATA_DIR ({folder}) is not a folder")
     return Path(folder)
 
 

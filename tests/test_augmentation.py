@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 
 from dec_jax import networks, pretraining
-from dec_jax.augmentation import Affine, Chain, Noise, affine_transform, image_shape_of
+from dec_jax.augmentation import Affine, Chain, Noise, affine_transform
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.corruption import dropout, gaussian_noise
 
@@ -181,22 +181,6 @@ def test_noise_and_chain_are_their_parts():
     affine, noise = Affine((7, 9), **ALL), Noise(0.5)
     expected = noise(jax.random.fold_in(KEY, 1), affine(jax.random.fold_in(KEY, 0), X))
     np.testing.assert_array_equal(Chain((affine, noise))(KEY, X), expected)
-
-
-@pytest.mark.parametrize(
-    ("n_features", "shape"),
-    [(784, (28, 28)), (64, (8, 8)), (3072, (32, 32, 3)), (27648, (96, 96, 3)), (1, (1, 1)), (3, (1, 1, 3))],
-)
-def test_image_shape_is_inferred(n_features, shape):
-    assert image_shape_of(n_features) == shape
-
-
-@pytest.mark.parametrize(
-    ("n_features", "error"), [(2, ValueError), (2000, ValueError), (0, ValueError), (4.0, TypeError)]
-)
-def test_no_images(n_features, error):
-    with pytest.raises(error, match="square images have s·s or s·s·3 features, got 2|n_features must be"):
-        image_shape_of(n_features)
 
 
 @pytest.mark.parametrize(

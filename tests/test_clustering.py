@@ -11,12 +11,12 @@ import pytest
 import scipy.sparse
 from sklearn.datasets import load_digits, make_blobs
 
-from dec_jax import clustering, corruption, losses, networks, pretraining, starts
+from dec_jax import batches, clustering, corruption, losses, networks, pretraining, starts
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Noise
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, Recipe, default_update_interval
-from dec_jax.objectives import idec, kl, objective
+from dec_jax.objectives import idec, kl, objective, size_balance
 from dec_jax.optimizers import adam, sgd
 from dec_jax.resets import ReseedEmpty, SoftReset
 from dec_jax.samples import batch_rows, to_device
@@ -65,7 +65,7 @@ class TestTrainStep(chex.TestCase):
         recipe = RECIPE.replace(optimizer=optax.sgd(0.1), assignment=Assignment(2.0))
         state = start(recipe=recipe)
         x, p = X[:32], state.target[:32]
-        after, value, _ = self.variant(lambda state: clustering.train_step(KEY, recipe, state, clustering.Batch(x, p)))(
+        after, value, _ = self.variant(lambda state: clustering.train_step(KEY, recipe, state, batches.Batch(x, p)))(
             state
         )
         z = np.asarray(networks.encode(MODEL, state.params, x))
@@ -85,7 +85,7 @@ def test_an_interval_equals_a_plain_loop_and_a_target_of_all_samples():
     plain, values = start(), []
     for step in range(7):
         batch = batch_rows(KEY, jnp.int32(step), len(X), 50)
-        plain, value, _ = clustering.train_step(KEY, RECIPE, plain, clustering.Batch(X[batch], plain.target[batch]))
+        plain, value, _ = clustering.train_step(KEY, RECIPE, plain, batches.Batch(X[batch], plain.target[batch]))
         values.append(float(value))
     after, info = jax.jit(clustering.train_interval)(KEY, RECIPE.replace(batch_size=50), state, X, 7)
     for name in ("params", "centroids", "opt_state"):
@@ -203,14 +203,46 @@ def test_released_update_intervals():
     assert default_update_interval(70_000, 512) == 80
 
 
-def test_nan_is_an_error_that_names_the_term():
-    def broken(inputs):
-        return inputs.z.sum() * jnp.nan
+def broken_later(inputs):
+    return jnp.where(inputs.step == 2, jnp.nan, 1.0) * inputs.z.sum()
 
-    recipe = RECIPE.replace(objective=kl() + objective(broken))
-    message = r"clustering loss became nan within step 1 \(broken\): lower the learning rate"
-    with pytest.raises(FloatingPointError, match=message):
-        fit(start(recipe=recipe), recipe, update_interval=1)
+
+def steep(inputs):
+    return jnp.sqrt(jnp.sum(jnp.square(inputs.z - jax.lax.stop_gradient(inputs.z))))  # 0, and its slope is 0 / 0
+
+
+@pytest.mark.parametrize(
+    ("added", "optimizer", "message"),
+    [
+        (broken_later, sgd(0.01), "in step 3: broken_later, a term of the objective, became NaN or infinite first"),
+        (steep, sgd(0.01), "in step 1: the gradient became"),
+        (size_balance(), optax.scale(float("inf")), "in step 1: the centroids became .* lower the learning rate"),
+    ],
+)
+def test_what_became_nan_first_is_named_with_its_step(added, optimizer, message):
+    recipe = RECIPE.replace(objective=kl() + added, optimizer=optimizer)
+    with pytest.raises(FloatingPointError, match=f"clustering failed {message}"):
+        fit(start(recipe=recipe), recipe, update_interval=6)
+
+
+def test_what_is_nan_before_the_first_step_is_named():
+    state = start()
+    with pytest.raises(FloatingPointError, match="before its first step: the centroids"):
+        fit(state._replace(centroids=state.centroids.at[1].set(jnp.nan)), update_interval=6)
+    state = start()
+    with pytest.raises(FloatingPointError, match="before its first step: the target distribution P"):
+        fit(state._replace(target=state.target.at[1].set(jnp.nan)), update_interval=6)
+
+
+def test_a_target_that_nothing_reads_is_not_computed():
+    recipe = RECIPE.replace(objective=size_balance())
+    state = start(recipe=recipe)
+    assert state.target is None
+    read = recipe.replace(objective=objective(lambda inputs: 0 * inputs.p.sum()) + size_balance())
+    end, same = fit(state, recipe, max_steps=60), fit(start(recipe=read), read, max_steps=60)
+    assert end.state.target is None
+    np.testing.assert_array_equal(end.state.labels, same.state.labels)
+    assert [info.label_change for info in end.history] == [info.label_change for info in same.history]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +301,7 @@ def test_steps_see_augmented_samples_and_the_target_clean_ones():
     state = start()
 
     def step(recipe, x):
-        return clustering.train_step(KEY, recipe, state, clustering.Batch(x, state.target[:32]))
+        return clustering.train_step(KEY, recipe, state, batches.Batch(x, state.target[:32]))
 
     turned, *_ = step(RECIPE.replace(augmentation=turn), x=X[:32])
     plain, *_ = step(RECIPE, x=-X[:32])
@@ -342,7 +374,7 @@ def test_a_term_of_the_users_own_does_not_draw_what_the_augmentation_draws(deriv
 
     recipe = RECIPE.replace(augmentation=noise, objective=objective(nearest))
     _, value, _ = jax.jit(clustering.train_step)(
-        KEY, recipe, start(recipe=recipe), clustering.Batch(X[:64], jnp.ones((64, 4)) / 4)
+        KEY, recipe, start(recipe=recipe), batches.Batch(X[:64], jnp.ones((64, 4)) / 4)
     )
     assert float(value) > 0.5
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from dec_jax import clustering, metrics, networks, pretraining, starts
+from dec_jax import batches, clustering, metrics, networks, pretraining, starts
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import Recipe
 from dec_jax.networks import FromNnx, Identity
@@ -124,7 +124,7 @@ def test_centroids_that_move_alone_leave_all_of_the_network(kind):
     params = networks.init(KEY, model, 64)
     recipe = Recipe(model, train_encoder=False, optimizer=sgd(0.1))
     state = starts.from_centroids(recipe, params, networks.embed(model, params, X)[:10], X)
-    after, *_ = jax.jit(clustering.train_step)(KEY, recipe, state, clustering.Batch(X[:256], state.target[:256]))
+    after, *_ = jax.jit(clustering.train_step)(KEY, recipe, state, batches.Batch(X[:256], state.target[:256]))
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     assert not np.allclose(after.centroids, state.centroids)
 

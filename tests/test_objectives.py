@@ -5,7 +5,7 @@ import optax
 import pytest
 from jax.test_util import check_grads
 
-from dec_jax import clustering, losses, networks, objectives, starts
+from dec_jax import batches, clustering, losses, networks, objectives, starts
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import Recipe
 from dec_jax.networks import Identity
@@ -159,7 +159,8 @@ def start(recipe):
 
 
 def step(recipe, state, x, p=None):
-    batch = clustering.Batch(x, state.target[: len(x)] if p is None else p)
+    p = state.target if p is None else p
+    batch = batches.Batch(x, None if p is None else p[: len(x)])
     return jax.jit(clustering.train_step)(KEY, recipe, state, batch)
 
 
@@ -376,6 +377,7 @@ def test_labels_are_the_largest_assignment():
             TypeError,
             "mine must return a scalar, got",
         ),
+        (lambda: objective(lambda inputs: None, name="mine")(inputs()), TypeError, "return a scalar, got None"),
     ],
 )
 def test_bad_objectives(make, error, message):

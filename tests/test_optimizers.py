@@ -107,3 +107,11 @@ def test_what_is_not_an_optimizer(value):
 def test_bad_input(options, error, message):
     with pytest.raises(error, match=message):
         Optimizer(**({"learning_rate": 0.1} | options))
+
+
+def test_a_warm_up_lets_the_rate_grow_to_its_schedule():
+    warm, cold = (Optimizer(0.5, rule="adam", schedule="cosine", n_steps=20, warmup=n) for n in (4, 0))
+    found = [float(warm.rate(step) / cold.rate(step)) for step in range(8)]
+    np.testing.assert_allclose(found, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1], rtol=1e-6)
+    with pytest.raises(ValueError, match="warmup must be at least 0"):
+        Optimizer(0.5, warmup=-1)

@@ -253,7 +253,10 @@ def test_a_batch_larger_than_the_data_falls_back_and_says_so():
 
 
 def test_a_diverging_loss_is_an_error_that_names_the_stage():
-    with pytest.raises(FloatingPointError, match="loss of fine-tuning became .* lower the learning rate"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"pretraining \(fine-tuning\) failed in step \d+: the .* became NaN .* lower the learning rate",
+    ):
         pretrain([fine_tuning_stage(MODEL, n_steps=100, optimizer=optax.sgd(1e6))], fresh())
 
 
@@ -286,3 +289,12 @@ def test_noise_differs_from_step_to_step():
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_samples_that_the_reconstruction_does_not_reach_are_refused():
+    model = Autoencoder((8, 3), reconstruction_activation="sigmoid")
+    stage = fine_tuning_stage(model, n_steps=1)
+    with pytest.raises(
+        ValueError, match="x must lie between 0 and 1, which is what reconstruction_activation='sigmoid'"
+    ):
+        pretraining.pretrain(KEY, [stage], networks.init(KEY, model, 8), jnp.full((20, 8), 1.5), batch_size=10)

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -149,7 +150,8 @@ def test_kmeans_target_and_term_states_are_those_of_the_new_embedding(recipe):
     state = at(20, recipe)
     after = renew(SoftReset(**RESETS), state, recipe=recipe)
     target, labels = update_target(after, recipe=recipe)
-    np.testing.assert_allclose(after.target, target, rtol=1e-5, atol=1e-7)
+    assert (after.target is None) == (recipe is RECIPES["dcn"])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), after.target, target)
     np.testing.assert_array_equal(after.labels, labels)
     z = np.asarray(networks.embed(MODEL, after.params, X))
     nearest = np.argmin(np.sum((z[:, None] - np.asarray(after.centroids)) ** 2, axis=2), axis=1)
@@ -253,6 +255,14 @@ def test_reseeding_is_due_where_a_cluster_that_takes_part_is_empty():
     assert not due(0, 1, interval(KEY, two, lost(state, 1), X, 1)[1])
     assert due(0, 1, interval(KEY, two, lost(state, 0), X, 1)[1])
     assert ReseedEmpty().may_stop(0)
+
+
+def test_reseeding_ends_after_its_intervals():
+    info = SimpleNamespace(smallest_cluster=0)
+    due = [ReseedEmpty(3).is_due(before, before + 20, info) for before in range(0, 120, 20)]
+    assert due == [True] * 3 + [False] * 3
+    with pytest.raises(ValueError, match="intervals must be at least 1, got 0"):
+        ReseedEmpty(0)
 
 
 def test_a_run_goes_on_after_clusters_were_lost():

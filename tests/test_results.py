@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from dec_jax.runner import report
+from dec_jax.runner import methods
 from experiments.paper.imbalance import PHASES
 from experiments.paper.published import ACCURACY, IMBALANCE
 from experiments.paper.table import Cell, Table, _markdown, plus_minus
@@ -35,7 +35,7 @@ def setting(result, name):
 def test_table_agrees_with_the_files_behind_it(run):
     found = results(run)
     assert {"graph", "kmeans"} & set(found[0])
-    for method, name in report.methods(found[0]).items():
+    for method, name in methods.methods(found[0]).items():
         check_row(found, method, name)
 
 
@@ -43,7 +43,7 @@ def check_row(found, method, name):
     data, preset = (setting(found[0], name) for name in ("data.name", "preset"))
     objective = setting(found[0], "clustering.objective") or "dec"  # the oldest runs could minimise nothing else
     if method == "final":
-        name = report.objective_name(objective)
+        name = methods.objective_name(objective)
     rows = re.findall(rf"\| {data}(?:, .*)?, `{preset}` \| {name} \| (.*) \| (.*) \| (.*) \|", PAGES)
     accuracies = [result[method]["acc"] for result in found]
     nmi = median(result[method]["nmi"] for result in found)

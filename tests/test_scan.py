@@ -65,7 +65,7 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves():
 
 
 def test_small_images_are_moved_half_as_far():
-    assert scan.ranges((8, 8)) == {"rotation": 5, "shift": 0.05, "scale": 0.05, "shear": 0.05}
+    assert scan.ranges((8, 8)) == {"rotation": 10, "shift": 0.05, "scale": 0.1, "shear": 0.1}
     assert scan.ranges((16, 16, 3)) == {"rotation": 10, "shift": 0.1, "scale": 0.1, "shear": 0.1}
 
 

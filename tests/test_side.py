@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from dec_jax import clustering, losses, networks, objectives, starts
+from dec_jax import batches, clustering, losses, networks, objectives, starts
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Noise
 from dec_jax.autoencoder import Autoencoder
@@ -213,7 +213,7 @@ def seen_by(chosen, key=3):
     chosen = recipe(made, **chosen)
     state = state_of(chosen)
     rows = jnp.arange(5, 17)
-    batch = clustering.take_batch(jax.random.key(key), chosen, jnp.asarray(SAMPLES), rows, jnp.zeros((24, 3)))
+    batch = batches.take_batch(jax.random.key(key), chosen, jnp.asarray(SAMPLES), rows, jnp.zeros((24, 3)))
     clustering.train_step(jax.random.key(key), chosen, state, batch)
     return caught[0]
 
@@ -352,7 +352,7 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves():
 
     def share(step):
         x = jnp.arange(24.0)[:, None]
-        batch = clustering.take_batch(jax.random.key(step), recipe, x, jnp.tile(rows, 50), jnp.zeros((24, 2)), step)
+        batch = batches.take_batch(jax.random.key(step), recipe, x, jnp.tile(rows, 50), jnp.zeros((24, 2)), step)
         return float(jnp.mean(batch.neighbor == batch.x))
 
     assert share(0) == 0

@@ -1,5 +1,6 @@
 """The loop of clustering, driven by a program of plain Python whose trials follow a script."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,10 @@ from dec_jax.slots import CONVERGED, EXHAUSTED, FAILED, Course
 class Info(NamedTuple):
     loss: float
     label_change: float
+
+    @property
+    def is_finite(self):
+        return math.isfinite(self.loss)
 
 
 class Script:

@@ -1,12 +1,16 @@
 """Arrays from numpy files: .npy, mapped where it is large, .npz with its parts, and scipy's sparse .npz."""
 
 import re
+import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
+
+from dec_jax.data.packed import check_zip
 
 SAMPLE_KEYS = ("x", "X", "data")
 LABEL_KEYS = ("y", "labels")
@@ -32,7 +36,7 @@ class Archive(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_archive(path: Path, part: str = "all") -> Archive:
+def read_archive(path: Path, part: str = "all", mapped: bool | None = None) -> Archive:
     """Returns the samples of a .npy or .npz, and its labels where it holds some.
 
     An .npz may hold one array; x, X or data and perhaps y or labels; x_train, y_train, x_test and y_test, also with
@@ -42,12 +46,13 @@ def read_archive(path: Path, part: str = "all") -> Archive:
     Args:
         path: a file that exists.
         part: "all", "train" or "test", of an archive with such parts.
+        mapped: whether a .npy is mapped and not read; None for where it is large.
 
     Raises:
         TypeError: what is needed holds Python objects.
         ValueError: it is damaged, does not say which array holds the samples, or does not have the part.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, mapped)
     if pieces := _pieces(arrays):
         return _joined(path, arrays, pieces, part)
     if part != "all":
@@ -57,16 +62,20 @@ def read_archive(path: Path, part: str = "all") -> Archive:
     return Archive(_numbers(path, key, arrays), label_key and _numbers(path, label_key, arrays), ())
 
 
-def read_arrays(path: Path) -> dict[str, Array | None]:
+def read_arrays(path: Path, mapped: bool | None = None) -> dict[str, Array | None]:
     """Returns the arrays of an .npz by name, None for one of Python objects; that of a .npy has the name ""."""
-    mapped = path.suffix.lower() == ".npy" and path.stat().st_size > MAPPED_BYTES
+    if mapped is None:
+        mapped = path.suffix.lower() == ".npy" and path.stat().st_size > MAPPED_BYTES
     with open(path, "rb") as file:
         try:
             if mapped:
                 return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+            if zipfile.is_zipfile(file):
+                check_zip(path, file)
+            file.seek(0)
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return {"": content}
+                return {"": _sound(content)}
             if {"format", "shape"} <= set(content):
                 return {"": _read_sparse(path)}
             return {key: _member(content, key) for key in content}
@@ -78,16 +87,31 @@ def read_arrays(path: Path) -> dict[str, Array | None]:
 
 def damaged(path: Path, error: Exception) -> ValueError:
     """Returns the error that says that a file cannot be read."""
-    return ValueError(f"{path} is damaged, or no {path.suffix} file: {str(error) or type(error).__name__}")
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {str(error) or type(error).__name__}")
 
 
 def _member(content: Mapping[str, np.ndarray], key: str) -> np.ndarray | None:
     try:
-        return content[key]
+        return _sound(content[key])
     except ValueError as error:
         if "Object arrays" in str(error):
             return None
         raise
+
+
+def _sound(array: np.ndarray) -> np.ndarray:
+    """Returns the array once its text is known to be text, which numpy does not check.
+
+    Raises:
+        ValueError: it holds characters that do not exist.
+    """
+    for name in array.dtype.names or ():
+        _sound(array[name])
+    if array.dtype.kind == "U" and array.size:
+        codes = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(-1).view(np.uint32)
+        if codes.max(initial=0) > sys.maxunicode:
+            raise ValueError("its text holds characters that do not exist")
+    return array
 
 
 def _read_sparse(path: Path) -> scipy.sparse.csr_array:

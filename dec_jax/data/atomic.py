@@ -38,9 +38,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     if mode not in ("wb", "w"):
         raise ValueError(f"mode must be 'wb' or 'w', got {mode!r}")
     path = Path(path)
-    temporary, file = _open_temporary(path.parent, mode)
+    with naming_file(path):
+        temporary, file = _open_temporary(path.parent, mode)
     try:
-        with file:
+        with naming_file(path), file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,6 +51,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Lets an error of the file system that does not say which file it is about name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _open_temporary(folder: Path, mode: str) -> tuple[Path, IO[Any]]:

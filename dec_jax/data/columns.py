@@ -47,7 +47,7 @@ class Column:
         name: as the table has it; "" for an index without a name.
         kind: one of KINDS.
         n_missing: missing values in the table that was decided about.
-        action: one of ACTIONS: a number is kept, a category becomes one-hot, ids and labels are no features.
+        action: one of ACTIONS: a number is kept, a category becomes one-hot, ids and labels are not features.
         values: the categories, in the order of their features.
         fill: what a missing value becomes: a number, or the place of a category in `values`; None without.
     """
@@ -239,6 +239,14 @@ def as_numbers(series: "pd.Series", missing_values: tuple[float, ...] = ()) -> n
     if numbers is not None and missing_values:
         numbers = np.where(np.isin(numbers, missing_values), np.nan, numbers)
     return numbers
+
+
+def holds_booleans(series: "pd.Series") -> bool:
+    """Whether the values are true and false, or words for them."""
+    if series.dtype.kind in "buif":
+        return series.dtype.kind == "b"
+    words = {str(value).strip().lower() for value in series.dropna()}
+    return bool(words) and words <= set(WORDS)
 
 
 def _parsed(series: "pd.Series") -> np.ndarray | None:

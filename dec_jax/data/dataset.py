@@ -18,7 +18,7 @@ class Dataset:
         y: (n,) int64 classes for scoring, never for training, −1 for a sample without a label; None where there are
             none.
         image_shape: (height, width) of one sample as a picture, then its channels where it has more than one;
-            None where samples are no pictures.
+            None where samples are not pictures.
         class_names: what the classes 0, 1, … are called; None where they have no names.
         feature_names: (d) what the features are called; None where they have no names.
         ids: (n,) what names the samples in their table; None where nothing does.

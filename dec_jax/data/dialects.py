@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from dec_jax.data.packed import check_unpacked
+
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
     *("#N/A", "#NA", "?", "-", "--", "."),
@@ -22,7 +24,7 @@ SAMPLE_BYTES = 2**20
 SAMPLE_LINES = 1000
 WHITESPACE = r"\s+"
 SEPARATORS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", WHITESPACE: "spaces"}
-UNPACKED_LIMIT = 200 * 2**20  # and 100 times the packed size: more is not a table
+CHUNK = 2**20
 PACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
@@ -100,34 +102,46 @@ def decode(content: bytes, path: Path) -> tuple[str, str]:
         if content.startswith(magic):
             content = _unpack(content, packer, path)
     text, encoding = _decode_text(content, path)
-    if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: it holds bytes that are not text")
+    check_is_text(text, path)
     if "\n" not in text:
         text = text.replace("\r", "\n")
     return text, encoding
 
 
+def check_is_text(text: str, path: Path) -> None:
+    """Refuses characters at the start of a file that no text has."""
+    if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
+        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: it holds bytes that are not text")
+
+
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
-    limit = UNPACKED_LIMIT + 100 * len(content)
     try:
+        with packer(io.BytesIO(content)) as file:  # counted first: what is too large is never held
+            n_bytes = 0
+            while chunk := file.read(CHUNK):
+                n_bytes += len(chunk)
+                check_unpacked(path, n_bytes, len(content))
         with packer(io.BytesIO(content)) as file:
-            unpacked = file.read(limit + 1)
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
-    if len(unpacked) > limit:
-        raise ValueError(f"{path} unpacks to more than {limit:,} bytes: too large for a packed table of its size")
-    return unpacked
+            return file.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
+
+
+def marked_encoding(start: bytes) -> str | None:
+    """Returns the encoding that the first 200 bytes of a text show; None where it is UTF-8 or one of single bytes."""
+    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+    if marked is None and b"\x00" in start[:200]:  # ASCII characters in UTF-16 without its mark
+        marked = "utf-16-le" if start[1:200:2].count(0) > start[:200:2].count(0) else "utf-16-be"
+    return marked
 
 
 def _decode_text(content: bytes, path: Path) -> tuple[str, str]:
-    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
-    if marked is None and b"\x00" in content[:200]:  # ASCII characters in UTF-16 without its mark
-        marked = "utf-16-le" if content[1:200:2].count(0) > content[:200:2].count(0) else "utf-16-be"
+    marked = marked_encoding(content)
     try:
         return content.decode(marked or "utf-8"), marked or "utf-8"
     except UnicodeDecodeError as error:
         if marked:
-            raise ValueError(f"{path} is damaged, or no {path.suffix} file: {error}") from error
+            raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
     return content.decode("cp1252", errors="replace"), "cp1252"
 
 
@@ -147,7 +161,9 @@ def sniff(text: str, path: Path) -> Dialect:
         raise ValueError(f"{path} must hold at least one sample, got an empty file")
     separator, rows, ends = _separate(body, told)
     if not rows:
-        raise ValueError(f"{path} is damaged, or no {path.suffix} file: its first line cannot be split into fields")
+        raise ValueError(
+            f"{path} is damaged, or is not a {path.suffix} file: its first line cannot be split into fields"
+        )
     numerals = _numerals(rows[1:] or rows, separator, path)
     names = header_of(rows, numerals)
     if names is not None:
@@ -206,7 +222,7 @@ def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]],
         numeric = (numbers + sum(map(is_missing, fields))) / max(1, len(fields))
         only_header_differs = len(rows) > 2 and count == len(rows) - 1 and len(rows[0]) != width
         even = 1.0 if only_header_differs else count / len(rows)
-        if separator == WHITESPACE and best_score[0] == 1 and numeric < 1:
+        if separator == WHITESPACE and numeric < 1 and (best_score[0] == 1 or len(rows[0]) < width - 1):
             continue  # spaces between words of a text
         if (even, numeric, width) > best_score:
             best, best_score = separator, (even, numeric, width)
@@ -231,9 +247,10 @@ def _numerals(rows: list[list[str]], separator: str, path: Path) -> Numerals:
 def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, ...] | None:
     """Returns the names of the columns if the first row is a header, with "" for a column without a name.
 
-    A header is a row of words above numbers, or of words that never occur below them; of numbers only where these
-    count up as pandas numbers its columns (0, 1, 2, …) and the rows below do not. Empty fields are missing values
-    and never a header, but for the first column, which may be the index, and for a last one that is empty.
+    A header is a row of words above numbers, or of words that never occur below them; of numbers, beside words or not,
+    only where these count up as pandas numbers its columns (0, 1, 2, …) and the rows below do not. Empty fields are
+    missing values and never a header, but for the first column, which may be the index, and for a last one that is
+    empty.
 
     Args:
         rows: fields of the first rows, strings.
@@ -252,12 +269,12 @@ def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, .
     if not names or any(map(is_missing, names)):
         return None
     columns = [[row[i] for row in below if i < len(row) and not is_missing(row[i])] for i in range(width)]
-    if _is_count(names, columns, first[0] == "") or _are_words(first, columns, numerals):
+    if _is_count(names, columns, has_index=first[0] == "") or _are_words(first, columns, numerals):
         return tuple(first)
     return None
 
 
-def _is_count(names: list[str], columns: list[list[str]], has_index: bool) -> bool:
+def _is_count(names: list[str], columns: list[list[str]], *, has_index: bool) -> bool:
     if not all(re.fullmatch(r"\d+", name) for name in names):
         return False
     numbers = [int(name) for name in names]
@@ -283,8 +300,25 @@ def _are_words(first: list[str], columns: list[list[str]], numerals: Numerals) -
     numeric = [bool(column) and all(map(numerals.matches, column)) for column in columns]
     if any(word and number for word, number in zip(words, numeric, strict=True)):
         return True
-    if not all(word or not name for word, name in zip(words, first, strict=True)):
+    counted = [i for i, name in enumerate(first) if re.fullmatch(r"\d+", name)]
+    others = [i for i in range(len(first)) if i not in counted]
+    if not all(words[i] or not first[i] for i in others):
+        return False
+    if counted and not _is_count_beside(first, columns, counted, others):
         return False
     return len(set(first)) == len(first) and all(
-        name not in {field.strip() for field in column} for name, column in zip(first, columns, strict=True)
+        first[i] not in {field.strip() for field in columns[i]} for i in others
     )
+
+
+def _is_count_beside(first: list[str], columns: list[list[str]], counted: list[int], others: list[int]) -> bool:
+    """Whether numbers that count up are names beside the other words, which are not of the kind of those below."""
+    if not _is_count([first[i] for i in counted], [columns[i] for i in counted], has_index=False):
+        return False
+    alike = [_shape(first[i]) for i in others if _shape(first[i]) in map(_shape, columns[i])]
+    return not alike if len(counted) < 3 else not any("9" in shape for shape in alike)
+
+
+def _shape(word: str) -> str:
+    """The word with one letter for letters and one digit for digits: a_9 for row_17."""
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", word.strip()))

@@ -1,7 +1,7 @@
 """The decisions about a table's columns as one value: printed, saved, and applied to new tables."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from dec_jax.data.columns import (
     as_numbers,
     as_words,
     decide,
+    holds_booleans,
 )
 from dec_jax.data.dialects import PLAIN
 from dec_jax.data.options import MISSING_RULES, TableOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_COLUMNS = 30
+MAX_UNKNOWN = 1000  # new categories of a column that are kept to be named
 
 
 class Encoded(NamedTuple):
@@ -178,6 +180,50 @@ def _notes(encoding: Encoding, options: TableOptions) -> list[str]:
     return notes
 
 
+@dataclass
+class Tally:
+    """What was seen in a table that comes in parts, for what can only be said of all of it.
+
+    Attributes:
+        n_rows: of all parts.
+        n_dropped: rows with missing values that were left out.
+        n_filled: missing values that were filled in, by columns that had none before.
+        known: columns of categories in which one was known.
+        unknown: categories that are new, by column.
+        new_columns: columns that the encoding does not know.
+    """
+
+    n_rows: int = 0
+    n_dropped: int = 0
+    n_filled: dict[str, int] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    unknown: dict[str, set[str]] = field(default_factory=dict)
+    new_columns: dict[str, None] = field(default_factory=dict)
+
+    def notes(self, encoding: Encoding) -> tuple[str, ...]:
+        """What must be said, one line each.
+
+        Raises:
+            ValueError: a column holds new categories and none that is known.
+        """
+        notes = []
+        for column in encoding.columns:
+            if unknown := sorted(self.unknown.get(column.name, ())):
+                if column.name not in self.known:
+                    raise ValueError(
+                        f"column {column.name!r} must hold categories as before ({_few(column.values)}), "
+                        f"got {_few(unknown)}"
+                    )
+                notes.append(f"{column.shown} holds new categories, which are in none of its features: {_few(unknown)}")
+            if count := self.n_filled.get(column.name):
+                notes.append(f"{column.shown} had no missing value before: {count} are filled in")
+        if self.n_dropped:
+            notes.append(f"{self.n_dropped} of {self.n_rows} rows with missing values are left out")
+        if self.new_columns:
+            notes.append(f"columns that the model does not know are not used: {_few(self.new_columns)}")
+        return tuple(notes)
+
+
 def encode(encoding: Encoding, frame: "pd.DataFrame") -> Encoded:
     """Returns a table as samples, by decisions that were made about it or about an earlier one.
 
@@ -190,13 +236,29 @@ def encode(encoding: Encoding, frame: "pd.DataFrame") -> Encoded:
         ValueError: a column is missing, holds something else than before, infinite values, or missing values that
             `encoding.missing` does not settle; the message names it.
     """
+    tally = Tally()
+    encoded = encode_part(encoding, frame, tally)
+    return encoded._replace(notes=tally.notes(encoding))
+
+
+def encode_part(encoding: Encoding, frame: "pd.DataFrame", tally: Tally) -> Encoded:
+    """Returns some rows of a table as samples, the same ones as `encode` of all rows.
+
+    Args:
+        encoding: what `fit_encoding` returned.
+        frame: the rows, as for `encode`.
+        tally: of the rows before; these are added. Its notes are for the caller to ask for, after the last part.
+
+    Raises:
+        ValueError: as `encode`, but for what only all rows can say.
+    """
     used = [column for column in encoding.columns if column.action in (KEPT, ONE_HOT)]
     present = set(frame.columns)
     if absent := [column.name for column in used if column.name not in present]:
         raise ValueError(f"the table must have the column {', '.join(map(repr, absent))}, got {_few(frame.columns)}")
-    parts, missing, notes = [], [], []
+    parts, missing = [], []
     for column in used:
-        values, is_missing = _values(column, frame[column.name], encoding, notes)
+        values, is_missing = _values(column, frame[column.name], encoding, tally)
         parts.append(values)
         missing.append(is_missing)
     rows = None
@@ -204,16 +266,16 @@ def encode(encoding: Encoding, frame: "pd.DataFrame") -> Encoded:
         _refuse_missing({c.name: int(gaps.sum()) for c, gaps in zip(used, missing, strict=True)})
     elif encoding.missing == "drop" and (gaps := np.any(missing, axis=0)).any():
         rows = np.flatnonzero(~gaps)
-        notes.append(f"{int(gaps.sum())} of {len(frame)} rows with missing values are left out")
-    x = np.concatenate(parts, axis=1) if parts else np.empty((len(frame), 0))
+        tally.n_dropped += int(gaps.sum())
+    tally.n_rows += len(frame)
     known = {column.name for column in encoding.columns}
-    if new := [name for name in frame.columns if name not in known]:
-        notes.append(f"columns that the model does not know are not used: {', '.join(map(repr, new[:10]))}")
+    tally.new_columns |= dict.fromkeys(name for name in frame.columns if name not in known)
+    x = np.concatenate(parts, axis=1) if parts else np.empty((len(frame), 0))
     ids, labels = (_column_of(encoding, frame, action) for action in (IDS, LABELS))
     if rows is not None:
         ids = np.arange(len(frame)) if ids is None else ids
         x, ids, labels = x[rows], ids[rows], None if labels is None else labels[rows]
-    return Encoded(x, ids, labels, rows, tuple(notes))
+    return Encoded(x, ids, labels, rows, ())
 
 
 def _few(names: Any) -> str:
@@ -221,17 +283,27 @@ def _few(names: Any) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+def id_name(encoding: Encoding, frame: "pd.DataFrame") -> str | None:
+    """Returns the name of the column that names the samples of a table; None where no column does."""
+    return _name_of(encoding, frame, IDS)
+
+
 def _column_of(encoding: Encoding, frame: "pd.DataFrame", action: str) -> np.ndarray | None:
-    """The values of the column of ids, or labels; a column that the user named comes before one that was found."""
+    name = _name_of(encoding, frame, action)
+    return None if name is None else frame[name].to_numpy()
+
+
+def _name_of(encoding: Encoding, frame: "pd.DataFrame", action: str) -> str | None:
+    """The column of ids, or labels; one that the user named comes before one that was found."""
     found = [column for column in encoding.columns if column.action == action and column.name in frame.columns]
     found.sort(key=lambda column: column.kind == "index")
-    return frame[found[0].name].to_numpy() if found else None
+    return found[0].name if found else None
 
 
-def _values(column: Column, series: "pd.Series", encoding: Encoding, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _values(column: Column, series: "pd.Series", encoding: Encoding, tally: Tally) -> tuple[np.ndarray, np.ndarray]:
     """Returns the features (n, features) of a column, filled in, and where its values are missing (n,)."""
     if column.action == ONE_HOT:
-        features, gaps = _one_hot(column, series, notes)
+        features, gaps = _one_hot(column, series, tally)
     else:
         features, gaps = _numbers(column, series, encoding.missing_values)
     if gaps.any() and column.fill is not None:
@@ -242,7 +314,7 @@ def _values(column: Column, series: "pd.Series", encoding: Encoding, notes: list
     if encoding.has_indicator(column):
         features = np.column_stack([features, gaps])
     elif encoding.missing == "indicator" and gaps.any():
-        notes.append(f"{column.shown} had no missing value before: {int(gaps.sum())} are filled in")
+        tally.n_filled[column.name] = tally.n_filled.get(column.name, 0) + int(gaps.sum())
     return features, gaps
 
 
@@ -251,20 +323,24 @@ def _numbers(column: Column, series: "pd.Series", missing_values: tuple[float, .
     if numbers is None:
         odd = next((word for word in as_words(series) if word is not None and not PLAIN.matches(word)), "")
         raise ValueError(f"column {column.name!r} must hold numbers, as before ({column.kind}), got such as {odd!r}")
+    if column.kind == "number" and holds_booleans(series):
+        raise ValueError(f"column {column.name!r} must hold numbers, as before, got true and false")
+    if column.kind == "boolean" and (odd := numbers[~np.isnan(numbers) & (numbers != 0) & (numbers != 1)]).size:
+        raise ValueError(f"column {column.name!r} must hold 0 and 1, or true and false, as before, got {odd[0]:g}")
     if np.isinf(numbers).any():
         raise ValueError(f"column {column.name!r} must be finite, got {int(np.isinf(numbers).sum())} infinite values")
     return numbers[:, None].copy(), np.isnan(numbers)
 
 
-def _one_hot(column: Column, series: "pd.Series", notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def _one_hot(column: Column, series: "pd.Series", tally: Tally) -> tuple[np.ndarray, np.ndarray]:
     words = as_words(series)
     place = {value: i for i, value in enumerate(column.values)}
-    if unknown := sorted({word for word in words if word is not None and word not in place}):
-        if not any(word in place for word in words):
-            raise ValueError(
-                f"column {column.name!r} must hold categories as before ({_few(column.values)}), got {_few(unknown)}"
-            )
-        notes.append(f"{column.shown} holds new categories, which are in none of its features: {_few(unknown)}")
+    distinct = set(words) - {None}
+    if distinct & set(place):
+        tally.known.add(column.name)
+    if unknown := distinct - set(place):
+        seen = tally.unknown.setdefault(column.name, set())
+        seen.update(sorted(unknown)[: MAX_UNKNOWN - len(seen)])
     gaps = np.array([word is None for word in words], bool)
     codes = np.array([place.get(word, -1) for word in words], np.int64)
     features = np.zeros((len(words), len(column.values)))

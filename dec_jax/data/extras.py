@@ -4,13 +4,14 @@ import importlib
 from types import ModuleType
 
 
-def need(module: str, extra: str, what: str) -> ModuleType:
+def need(module: str, extra: str, what: str, package: str = "") -> ModuleType:
     """Returns the module.
 
     Args:
         module: its name.
         extra: the extra of dec_jax that installs it.
         what: what needs it, for the message.
+        package: the name that it is installed by, where that is another one.
 
     Raises:
         ImportError: it is not installed; the message names the extra.
@@ -18,4 +19,4 @@ def need(module: str, extra: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{what} needs {module}: pip install "dec_jax[{extra}]" ({error})') from error
+        raise ImportError(f'{what} needs {package or module}: pip install "dec_jax[{extra}]" ({error})') from error

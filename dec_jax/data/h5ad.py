@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from dec_jax.data.extras import need
+from dec_jax.data.packed import check_unpacked
 from dec_jax.validation import check_choice
 
 
@@ -43,43 +44,65 @@ def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
         with h5py.File(path, "r") as file:
             if "X" not in file:
                 raise ValueError(f"{path} must hold the matrix X, got {', '.join(file) or 'nothing'}")
-            obs = file.get("obs", {})
+            obs, var = (_member(file, name, path) if name in file else {} for name in ("obs", "var"))
             labels = None
             if label_column is not None:
                 check_choice("column in label_column", label_column, [key for key in obs if key != "_index"])
-                labels = _column(obs[label_column])
-            names = _index(file.get("var"))
+                labels = _column(obs, label_column, path)
+            names = _index(var, path)
             return Annotated(
-                _matrix(file["X"], path), _index(obs), None if names is None else tuple(names.tolist()), labels
+                _matrix(_member(file, "X", path), path),
+                _index(obs, path),
+                None if names is None else tuple(names.tolist()),
+                labels,
             )
     except (OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
+
+
+def _member(group: Any, name: str, path: Path) -> Any:
+    """A part of a group, once it is known to lie in the file, and to be no larger than a file of its size can hold.
+
+    Raises:
+        ValueError: it is a link, lies in another file, or is too large.
+    """
+    message = f"{path} holds {name!r}, a link or a part of another file: it is not read"
+    if type(group.get(name, getlink=True)).__name__ != "HardLink":
+        raise ValueError(message)
+    node = group[name]
+    is_array = not isinstance(node, Mapping) and hasattr(node, "shape")
+    if is_array and (node.external or node.is_virtual):
+        raise ValueError(message)
+    if is_array:
+        check_unpacked(path, (node.size or 0) * node.dtype.itemsize)
+    return node
 
 
 def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
     if not isinstance(node, Mapping) and hasattr(node, "shape"):
         return node[()]
     kind = {"csr_matrix": scipy.sparse.csr_array, "csc_matrix": scipy.sparse.csc_array}[node.attrs["encoding-type"]]
-    parts = node["data"][()], node["indices"][()], node["indptr"][()]
+    parts = tuple(_member(node, name, path)[()] for name in ("data", "indices", "indptr"))
     try:
         matrix = kind(parts, tuple(map(int, node.attrs["shape"])))
         matrix.check_format(full_check=True)  # an index out of range would read foreign memory
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, or no .h5ad file: {error}") from error
+        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
     matrix = scipy.sparse.csr_array(matrix)
     matrix.sum_duplicates()
     return matrix
 
 
-def _index(group: Any) -> np.ndarray | None:
+def _index(group: Any, path: Path) -> np.ndarray | None:
     name = getattr(group, "attrs", {}).get("_index", "_index")
-    return _column(group[name]) if group is not None and name in group else None
+    return _column(group, name, path) if name in group else None
 
 
-def _column(node: Any) -> np.ndarray:
+def _column(group: Any, name: str, path: Path) -> np.ndarray:
+    node = _member(group, name, path)
     if isinstance(node, Mapping):  # a category: codes, of which −1 is a missing value
-        categories = np.append(_text(node["categories"][()]).astype(object), None)
-        return categories[node["codes"][()]]
+        categories = np.append(_text(_member(node, "categories", path)[()]).astype(object), None)
+        return categories[_member(node, "codes", path)[()]]
     return _text(node[()])
 
 

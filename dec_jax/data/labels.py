@@ -138,7 +138,7 @@ def read_labels(path: str | os.PathLike[str], n_samples: int | None = None, ids:
 
     Raises:
         FileNotFoundError: there is no such file.
-        TypeError: it holds Python objects, or labels that are no integers or names.
+        TypeError: it holds Python objects, or labels that are not integers or names.
         ValueError: its kind is unknown, it is damaged, or it does not say which values are the labels.
     """
     path = Path(path).expanduser()

@@ -11,7 +11,7 @@ import scipy.sparse
 from dec_jax.data.dataset import Dataset
 from dec_jax.data.encoding import encode, fit_encoding
 from dec_jax.data.extras import need
-from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples
+from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples, without_index
 from dec_jax.data.labels import Labels, as_labels, read_labels
 from dec_jax.data.named import NAMES, load_named
 from dec_jax.data.options import TableOptions
@@ -35,14 +35,15 @@ def load(
 
     Args:
         name_or_path: one of NAMES, or a file of the user's own: .npy, .npz, .h5ad, .csv and other text tables,
-            .parquet, .feather or .xlsx.
+            .parquet, .feather or .xlsx; or a folder of images, whose subfolders are labels where
+            `options.label_column` is "folder".
         labels: a file with one label per sample, instead of the data's own labels.
         data_dir: folder of what TFDS has prepared; by default TFDS_DATA_DIR, else ~/tensorflow_datasets. For reuters
             and reuters10k scikit-learn's data folder; by default SCIKIT_LEARN_DATA, else ~/scikit_learn_data.
         options: how a file becomes samples: columns, missing values, the shape of an image.
 
     Raises:
-        TypeError: an argument is no name or path, or a file holds no real numbers.
+        TypeError: an argument is not a name or a path, or a file does not hold real numbers.
         FileNotFoundError: there is no such file, or a named data set is not prepared and TensorFlow missing.
         ImportError: the data need a package that is not installed.
         OSError: a file cannot be read, or a named data set could not be downloaded.
@@ -58,7 +59,7 @@ def load(
     options = options or TableOptions()
     path = _path(name_or_path)
     content = read_samples(path, options)
-    if kind_of_file(path) == ".h5ad":
+    if kind_of_file(path) == ".h5ad" or path.expanduser().is_dir():
         options = replace(options, label_column=None)  # it was read
     if labels is None:
         return _dataset(path.name, content, content.labels, options, str(path))
@@ -77,10 +78,10 @@ def from_frame(x: Any, labels: Any = None, *, options: TableOptions | None = Non
 
     Raises:
         ImportError: the data need a package that is not installed.
-        TypeError: the samples are no real numbers.
+        TypeError: the samples are not real numbers.
         ValueError: they cannot be clustered, a column can be used in no way, or the labels do not fit.
     """
-    return _dataset(name, Content(*_in_memory(x, name)), labels, options or TableOptions(), name)
+    return _dataset(name, _in_memory(x, name), labels, options or TableOptions(), name)
 
 
 def to_table(x: Any, name: str = "data") -> "pd.DataFrame":
@@ -106,16 +107,10 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _in_memory(x: Any, name: str) -> tuple[Any, Any, np.ndarray | None]:
-    """Returns samples, labels (none) and ids."""
+def _in_memory(x: Any, name: str) -> Content:
     if scipy.sparse.issparse(x):
-        return scipy.sparse.csr_array(x), None, None
-    if hasattr(x, "columns"):
-        frame = to_table(x, name)
-        index = frame.index
-        plain = type(index).__name__ == "RangeIndex" or len(set(index)) < len(index)
-        return frame.reset_index(drop=True), None, None if plain else index.to_numpy()
-    return np.asarray(x), None, None
+        return Content(scipy.sparse.csr_array(x))
+    return without_index(to_table(x, name)) if hasattr(x, "columns") else Content(np.asarray(x))
 
 
 def _dataset(name: str, content: Content, labels: Any, options: TableOptions, shown: str) -> Dataset:
@@ -176,9 +171,9 @@ def _from_array(
     name: str, x: Any, content: Content, options: TableOptions, shown: str
 ) -> tuple[Dataset, np.ndarray | None, Any]:
     notes = content.notes
-    image_shape = options.image_shape
+    image_shape = options.image_shape or content.image_shape
     if isinstance(x, np.ndarray):
-        x, image_shape, said = flatten(x, options.image_shape)
+        x, image_shape, said = flatten(x, image_shape)
         notes = (*notes, *said)
     x = check_samples(x, shown)
     if scipy.sparse.issparse(x):

@@ -62,10 +62,10 @@ class Scaling:
             rule = check_choice("scaling", fields["rule"], RULES)
             library_size = float(fields["library_size"]) if rule == "log1p" else 1.0
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no saved scaling (rule, shift, scale): {error}") from error
+            raise ValueError(f"not a saved scaling (rule, shift, scale): {error}") from error
         finite = np.isfinite(shift).all() and np.isfinite(scale).all() and np.isfinite(library_size)
         if max(shift.ndim, scale.ndim) > 1 or not finite:
-            raise ValueError("no saved scaling: shift and scale must be finite numbers, or lists of them")
+            raise ValueError("not a saved scaling: shift and scale must be finite numbers, or lists of them")
         return cls(rule, shift if shift.ndim else shift.item(), scale if scale.ndim else scale.item(), library_size)
 
 

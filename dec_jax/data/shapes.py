@@ -29,7 +29,7 @@ def flatten(x: np.ndarray, image_shape: tuple[int, ...] | None = None) -> Flat:
 
     (n, h, w, 1), (n, h, w, 3) and (n, h, w, 4) are images, and so are the same with channels first, which come last
     then; (n, h, w) are images where h and w are at least 5 and differ by at most a half; all other shapes, such as
-    the series (n, time, channels), are no more than their numbers one after the other.
+    the series (n, time, channels), are only their numbers one after the other.
 
     Args:
         x: (n, …); an array with fewer than two axes stays as it is.

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dec_jax.data.dataset import Dataset
+from dec_jax.data.extras import need
 from dec_jax.data.prepared import Features, Pictures, load_pictures
 
 NAME = "stl10-hog"
@@ -80,11 +81,7 @@ def _load(splits: tuple[str, ...], data_dir: str | os.PathLike[str] | None) -> P
 
 
 def _import_hog() -> Callable[..., np.ndarray]:
-    try:
-        from skimage.feature import hog
-    except ImportError as error:
-        raise ImportError(f'{NAME} needs scikit-image: pip install "dec_jax[hog]"') from error
-    return hog
+    return need("skimage.feature", "hog", NAME, "scikit-image").hog
 
 
 def _gradients(picture: np.ndarray) -> np.ndarray:

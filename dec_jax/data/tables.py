@@ -1,14 +1,17 @@
 """Tables from files: CSV and TSV of any dialect, Parquet, Feather and Excel, as pandas frames."""
 
+import csv
 import io
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, decode, header_of, sniff
 from dec_jax.data.extras import need
+from dec_jax.data.packed import check_unpacked, check_zip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,8 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 BINARY_SUFFIXES = (".parquet", ".feather", ".xlsx")
 EXCEL_SAMPLE = 200
+COMMENT = r"(?m)^#.*\n?"
+BYTES_OF_A_VALUE = 8
 
 
 class Table(NamedTuple):
@@ -77,9 +82,10 @@ def with_text_names(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
     return frame.set_axis(names, axis=1)
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def damaged(path: Path, error: Exception) -> ValueError:
+    """Returns the error that says that a file cannot be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is damaged, or no {path.suffix} file: {reason}")
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {reason}")
 
 
 def _read_text(path: Path) -> Table:
@@ -95,49 +101,62 @@ def _read_text(path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            frame = pd.read_csv(
-                io.BytesIO(body.encode("utf-8", "surrogatepass")),
-                sep=dialect.separator,
-                header=None,
-                decimal=dialect.numerals.decimal,
-                thousands=dialect.numerals.thousands,
-                na_values=list(MISSING),
-                keep_default_na=False,
-                skipinitialspace=True,
-                **_exact_floats(),
-                low_memory=False,
-            )
+            frame = pd.read_csv(io.BytesIO(body.encode("utf-8", "surrogatepass")), **parser_options(dialect))
         except Exception as error:  # what the parser raises for damaged bytes is not one family
-            raise _uneven(path, body, dialect) or _damaged(path, error) from error
-    if frame.iloc[:, -1].isna().any() and (problem := _uneven(path, body, dialect)):
+            raise uneven(path, io.StringIO(body), dialect) or damaged(path, error) from error
+    if frame.iloc[:, -1].isna().any() and (problem := uneven(path, io.StringIO(body), dialect)):
         raise problem
     return Table(*_named(frame, dialect, path, encoding))
 
 
+def parser_options(dialect: Dialect) -> dict[str, Any]:
+    """Returns how pandas reads the rows below the header of a text table."""
+    return {
+        "sep": dialect.separator,
+        "header": None,
+        "decimal": dialect.numerals.decimal,
+        "thousands": dialect.numerals.thousands,
+        "na_values": list(MISSING),
+        "keep_default_na": False,
+        "skipinitialspace": True,
+        "low_memory": False,
+        **_exact_floats(),
+    }
+
+
 def _exact_floats() -> dict[str, str]:
     """The option that makes pandas read the number that Python reads, which it does by itself from version 3.1."""
+    return {"float_precision": "round_trip"} if pandas_version() < (3, 1) else {}
+
+
+def pandas_version() -> tuple[int, ...]:
+    """Returns the first two numbers of its version."""
     import pandas as pd
 
-    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
-    return {"float_precision": "round_trip"} if version < (3, 1) else {}
+    return tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
 def _without_comments(body: str) -> str:
-    comments = re.findall(r"(?m)^#.*\n?", body)
-    if comments and len(comments) < 0.1 * body.count("\n"):
-        return re.sub(r"(?m)^#.*\n?", "", body)
-    return body
+    return re.sub(COMMENT, "", body) if are_comments(len(re.findall(COMMENT, body)), body.count("\n")) else body
 
 
-def _uneven(path: Path, body: str, dialect: Dialect) -> ValueError | None:
-    """Returns the error of the first row that is longer or shorter than those above it, if there is one."""
-    import csv
+def are_comments(n_marked: int, n_lines: int) -> bool:
+    """Whether lines below the header that begin with # are comments: there are few of them."""
+    return 0 < n_marked < 0.1 * n_lines
 
-    if dialect.separator == WHITESPACE:
-        rows: Any = (re.sub(r"\s+", " ", line).strip() for line in body.split("\n"))
-        reader = csv.reader(rows, delimiter=" ", skipinitialspace=True)
-    else:
-        reader = csv.reader(io.StringIO(body), delimiter=dialect.separator, skipinitialspace=True)
+
+def uneven(path: Path, lines: Iterable[str], dialect: Dialect) -> ValueError | None:
+    """Returns the error of the first row that is longer or shorter than those above it, if there is one.
+
+    Args:
+        path: for the message.
+        lines: below the header.
+        dialect: how they are read.
+    """
+    separator = dialect.separator
+    if separator == WHITESPACE:
+        lines, separator = (re.sub(r"\s+", " ", line).strip() for line in lines), " "
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     width = 0
     try:
         for row in reader:
@@ -149,33 +168,47 @@ def _uneven(path: Path, body: str, dialect: Dialect) -> ValueError | None:
                     f"the lines above hold {width} ({dialect.describe()})"
                 )
     except csv.Error as error:
-        return _damaged(path, error)
+        return damaged(path, error)
     return None
 
 
 def _named(
     frame: "pd.DataFrame", dialect: Dialect, path: Path, encoding: str
 ) -> tuple["pd.DataFrame", tuple[str, ...]]:
-    said = [f"{path.name}: {dialect.describe()}"]
-    if encoding == "cp1252":
-        said[0] += ", not UTF-8 and so read as Windows' Latin-1 (cp1252)"
     frame, header = _with_header(frame, dialect.names, path)
-    return frame, (f"{said[0]}, {header}",)
+    return frame, (describe(path, dialect, encoding, header),)
+
+
+def describe(path: Path, dialect: Dialect, encoding: str, header: str) -> str:
+    """Says how a text table was read."""
+    latin = ", not UTF-8 and so read as Windows' Latin-1 (cp1252)" if encoding == "cp1252" else ""
+    return f"{path.name}: {dialect.describe()}{latin}, {header}"
 
 
 def _with_header(frame: "pd.DataFrame", names: tuple[str, ...] | None, path: Path) -> tuple["pd.DataFrame", str]:
     """Returns the frame with the names of its header, without an empty last column, and says what the header is."""
-    if names is None:
-        return frame.set_axis([str(i) for i in range(frame.shape[1])], axis=1), "no header"
-    if len(names) != frame.shape[1]:
+    names, header = column_names(names, frame.shape[1], last_is_empty=frame.iloc[:, -1].isna().all(), path=path)
+    return with_text_names(frame.iloc[:, : len(names)].set_axis(names, axis=1), str(path)), header
+
+
+def column_names(
+    header: tuple[str, ...] | None, width: int, *, last_is_empty: bool, path: Path
+) -> tuple[list[str], str]:
+    """Returns the names of the columns, without an empty last one that has none, and says what the header is.
+
+    Raises:
+        ValueError: the header has more or fewer fields than the rows.
+    """
+    if header is None:
+        return [str(i) for i in range(width)], "no header"
+    if len(header) != width:
         raise ValueError(
-            f"{path} must have as many fields in each row: the header holds {len(names)}, the rows {frame.shape[1]}"
+            f"{path} must have as many fields in each row: the header holds {len(header)}, the rows {width}"
         )
-    if not names[-1] and frame.iloc[:, -1].isna().all() and len(names) > 1:
-        frame, names = frame.iloc[:, :-1], names[:-1]
-    frame = with_text_names(frame.set_axis(list(names), axis=1), str(path))
-    shown = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
-    return frame, f"the first line is the header ({shown})"
+    if not header[-1] and last_is_empty and width > 1:
+        header = header[:-1]
+    shown = ", ".join(map(repr, header[:3])) + (", …" if len(header) > 3 else "")
+    return list(header), f"the first line is the header ({shown})"
 
 
 def _read_excel(path: Path) -> Table:
@@ -185,9 +218,10 @@ def _read_excel(path: Path) -> Table:
     try:
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_zip(path, file)
             frame = pd.read_excel(file, header=None, engine="openpyxl", na_values=list(MISSING), keep_default_na=False)
     except Exception as error:  # zipfile, openpyxl and pandas have no family of errors in common
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     frame = frame.dropna(axis=0, how="all").dropna(axis=1, how="all")
     if frame.empty:
         raise ValueError(f"{path} must hold at least one sample, got an empty sheet")
@@ -206,8 +240,18 @@ def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":
     feather = need("pyarrow.feather", "tables", f"a {kind} file")
     try:
         with open(path, "rb") as file:
+            if kind == ".parquet":
+                # A few bytes can stand for any number of equal values.
+                rows = parquet.read_metadata(file)
+                check_unpacked(path, BYTES_OF_A_VALUE * rows.num_rows * rows.num_columns)
+                file.seek(0)
             table = parquet.read_table(file) if kind == ".parquet" else feather.read_table(file)
-        table.validate(full=True)  # an offset out of range would read foreign memory
-        return table.to_pandas()
+        return check_arrow(table).to_pandas()
     except Exception as error:  # pyarrow has no error of its own for damaged files
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+
+
+def check_arrow(table: Any) -> Any:
+    """Returns a table or a batch of pyarrow once no offset in it is out of range, which would read foreign memory."""
+    table.validate(full=True)
+    return table

@@ -15,11 +15,11 @@ from jax.tree_util import Partial
 from dec_jax import clustering, corruption, graph, n2d, networks, objectives, pretraining, scan, starts
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Affine, Chain, Noise, check_image_shape
-from dec_jax.autoencoder import Autoencoder
+from dec_jax.autoencoder import RANGES, Autoencoder, is_reached
 from dec_jax.clustering import Recipe
 from dec_jax.convolutional import ConvolutionalAutoencoder, ConvolutionalEncoder
 from dec_jax.corruption import Corruption
-from dec_jax.data import UNLABELLED_NAMES, Dataset, default_rule
+from dec_jax.data import UNLABELLED_NAMES, Dataset, apply_scaling, default_rule, fit_scaling
 from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES, log_target_distribution
 from dec_jax.networks import FromNnx
@@ -33,6 +33,7 @@ from dec_jax.validation import check_choice, check_integer
 ImageShape = tuple[int, ...] | None
 # What is chosen by what the data are; on digits, optdigits, mnist-test and newsgroups.
 NEIGHBORS_OF_DIRECTIONS = 15
+RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
 INTERVALS = 20  # of a clustering without a target
 SQUARED_LOSSES = ("mse", "half_mse", "half_squared")  # alike but for a factor
 
@@ -53,6 +54,7 @@ def resolve(config: Config, data: Dataset) -> Config:
     config = config.with_values(_values_of_data(config, data))
     _check_steps(config)
     _check_start(config, n)
+    _check_range(config, data)
     _check_cross_entropy(config)
     _check_network(config, network(config, n_features, data.image_shape), n_features)
     augmentation(config, data.image_shape)
@@ -73,6 +75,8 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         "clustering.batch_size": size,
         "clustering.update_interval": one.update_interval or clustering.default_update_interval(n, size),
     }
+    if one.objective == "scan":
+        values["clustering.neighbors"] = min(one.neighbors, max(n - 1, 1))
     if values["start.kind"] != "kmeans" and config.start.steps is None:
         values["start.steps"] = starts.default_steps(n, size)
     if one.max_steps is None:
@@ -115,11 +119,11 @@ def _check_start(config: Config, n: int) -> None:
         )
     if config.clustering.objective == "scan":
         check_integer("clustering.neighbors", config.clustering.neighbors, 1, n - 1, why="the other samples")
-    if kind == "kmeans":
-        return
-    why = f"with start.kind={kind} one less than the samples"
-    check_integer("n_clusters", config.clustering.n_clusters, 2, n - 1, why=why)
+    if kind in GRAPH_STARTS:
+        check_integer("n_clusters", config.clustering.n_clusters, 2, n, why="the number of samples")
     if kind == "n2d":
+        why = "with start.kind=n2d one less than the samples"
+        check_integer("n_clusters", config.clustering.n_clusters, 2, n - 1, why=why)
         n2d.import_umap()
 
 
@@ -137,18 +141,38 @@ def _check_steps(config: Config) -> None:
 
 
 def _check_cross_entropy(config: Config) -> None:
-    """Cross-entropy compares numbers in [0, 1], in the hidden layers too where these are trained one by one."""
+    """Cross-entropy compares probabilities, in the hidden layers too where these are trained one by one."""
     loss, values = config.pretraining.loss, config.flat()
     if not loss.startswith("bce"):
         return
     last = "sigmoid" if loss == "bce" else "linear"
-    needed = [("data.scaling", "unit", ""), ("network.reconstruction_activation", last, "")]
+    needed = [("network.reconstruction_activation", last, "")]
     if config.pretraining.layer_wise_steps and config.network.hidden:
         layers = " in layer-wise pretraining"
         needed += [("pretraining.loss", "bce", layers), ("network.activation", "sigmoid", layers)]
     for name, value, where in needed:
         if values[name] != value:
             raise ValueError(f"pretraining.loss={loss} needs {name}={value}{where}, got {values[name]}")
+
+
+def _check_range(config: Config, data: Dataset) -> None:
+    """The reconstruction has to reach the scaled samples; cross-entropy takes those in [0, 1] alone."""
+    one, loss, rule = config.network, config.pretraining.loss, config.data.scaling
+    is_cross_entropy = loss.startswith("bce")
+    activation = "sigmoid" if is_cross_entropy else one.reconstruction_activation
+    nothing_decoded = config.pretraining.layer_wise_steps + config.pretraining.fine_tuning_steps == 0
+    has_activation = is_cross_entropy or one.kind in ("dense", "convolutional")
+    if activation == "linear" or nothing_decoded or not has_activation or rule == "unit":
+        return
+    x = apply_scaling(fit_scaling(rule, data.x), data.x)
+    low, high = float(x.min()), float(x.max())
+    if not is_reached(activation, low, high):
+        what = f"pretraining.loss={loss}" if is_cross_entropy else f"network.reconstruction_activation={activation}"
+        least, most = RANGES[activation]
+        raise ValueError(
+            f"{what} needs samples between {least:g} and {most:g}, and data.scaling={rule} makes them lie between "
+            f"{low:.4g} and {high:.4g}; with data.scaling=unit they lie between 0 and 1"
+        )
 
 
 def _check_network(config: Config, model: Any, n_features: int) -> None:
@@ -310,6 +334,7 @@ def pretraining_optimizer(config: Config, n_steps: int) -> Optimizer:
         schedule=one.schedule,
         decay_every=one.decay_every,
         n_steps=n_steps,
+        warmup=one.warmup,
         bias_factor=one.bias_factor,
     )
 
@@ -382,7 +407,9 @@ def resets(config: Config, n_samples: int) -> tuple[Any, ...]:
     """What changes the state of the clustering phase between two intervals."""
     one = config.clustering
     soft = (SoftReset(_steps_between_resets(config, n_samples), one.resets, one.reset_keep),) if one.resets else ()
-    return (*soft, ReseedEmpty()) if one.reseed_empty else soft
+    if one.reseed_empty is False or one.kernel == "logits":  # which has no centroids
+        return soft
+    return (*soft, ReseedEmpty() if one.reseed_empty else ReseedEmpty(RESEEDED_INTERVALS))
 
 
 def objective(config: Config) -> Objective:

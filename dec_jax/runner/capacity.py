@@ -24,7 +24,7 @@ def memory_limit(text: str | None) -> int:
     """Bytes that one device may use: what `text` says ("800M", "8GB"), else most of what the device has.
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is not a size.
     """
     if text is None:
         return _memory_of_device()
@@ -77,7 +77,7 @@ def _limits(root: Path, path: str, name: str) -> Iterator[int]:
 
 
 def most_slots() -> int:
-    """Slots a device that are of use."""
+    """Slots of a device that are of use."""
     return SLOTS_ON_CPU if jax.default_backend() == "cpu" else SLOTS_ELSEWHERE
 
 

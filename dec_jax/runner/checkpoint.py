@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from dec_jax.runner import interruption
 from dec_jax.storage import Store
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -29,13 +30,19 @@ class Checkpoint:
         return self._store.metadata(self._name)
 
     def is_due(self) -> bool:
-        """Whether enough time has passed since the last save."""
-        return self._store.folder is not None and time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
+        """Whether enough time has passed since the last save, or a signal has asked the process to end."""
+        is_time = interruption.is_asked() or time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
+        return self._store.folder is not None and is_time
 
     def save(self, tree: Any, metadata: dict[str, Any]) -> None:
-        """Takes the place of the moment before."""
-        self._store.put(self._name, tree, metadata)
+        """Takes the place of the moment before. Where it cannot be written, a warning says so, and the work goes on.
+
+        Raises:
+            Interrupted: a signal has asked the process to end.
+        """
+        self._store.put(self._name, tree, metadata, required=False)
         self._saved_at = time.monotonic()
+        interruption.end_if_asked()
 
     def remove(self) -> None:
         """Forgets it: the work is done."""

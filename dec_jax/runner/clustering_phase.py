@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dec_jax import padding, slots
+from dec_jax import clustering, finite, padding, slots
 from dec_jax.identity import identity
 from dec_jax.networks import Params
-from dec_jax.runner import build, partitions
+from dec_jax.runner import build, interruption, partitions, remarks
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.clustering_slots import ClusteringSlots
 from dec_jax.runner.config import GRAPH_STARTS, Config
@@ -26,6 +26,8 @@ from dec_jax.runner.work import (
     pretrained,
 )
 from dec_jax.slots import Course, Reset
+
+ADVICE = "lower clustering.learning_rate, or scale the data"
 
 
 def clustering_groups(trials: Iterable[Trial], sizes: Sizes) -> list[tuple[tuple[Config, int], list[Trial]]]:
@@ -76,12 +78,13 @@ class Clustering:
         loop = slots.run(
             self, waiting, n_slots=self.program.n_slots, slots=self.slots, on_round=lambda: self._on_round(done)
         )
-        for course, outcome in loop:
-            done += 1
-            yield self._failed(course) if outcome is None else outcome
+        with interruption.until_saved():
+            for course, outcome in loop:
+                done += 1
+                yield self._failed(course) if outcome is None else outcome
         if not self.alone:
             self.shop.progress.finish(f"{done} trials")
-        self.checkpoint.remove()
+            self.checkpoint.remove()  # that of one trial alone is needed until its result is written
 
     def _course(self, trial: Trial, steps: int = 0, stop_reason: str | None = None) -> Course:
         one = trial.config.clustering
@@ -103,6 +106,7 @@ class Clustering:
         config = outcome.trial.config
         params, kept = self._padded(self.program.template, config)
         outcome.history += kept["history"]
+        outcome.remarks += kept["remarks"]
         outcome.seconds["pretraining"] = kept["seconds"]
         outcome.from_cache = kept["run"] != self.shop.name
         if not outcome.from_cache:
@@ -138,20 +142,20 @@ class Clustering:
         k, m = config.clustering.n_clusters, config.network.bottleneck
         outcome.z, outcome.log_q, outcome.centroids = z[:, :m], log_q[:, :k], centroids[:k, :m]
         if not np.isfinite(outcome.z).all() or np.isnan(outcome.log_q).any():  # a loss is of the steps before the last
-            return self._failed(course, "the embedding became NaN or infinite")
+            return self._failed(course, finite.failure("clustering", course.steps, "the embedding", ADVICE))
         model = build.network(config, self.program.n_features, self.program.shape)
         outcome.params = padding.trim(model, params) if padding.can_pad(model) else params
         outcome.pretrained, _ = pretrained(self.shop, config)
         outcome.labels["final"] = outcome.log_q.argmax(axis=1).astype(np.int32)
+        outcome.remarks += remarks.on_clusters(outcome.labels["final"], k, split.whole.x)
         self.phases.finish(f"{course.steps:,} steps, stopped by {course.stop_reason}")
         self.shop.profiler.stop()
         return outcome
 
     def _failed(self, course: Course, error: str | None = None) -> Outcome:
         outcome: Outcome = course.trial
-        what = error or f"the clustering loss became {course.info.loss}"
         outcome.steps, outcome.stop_reason = course.steps, slots.FAILED
-        outcome.error = f"{what} within {course.steps} steps: lower clustering.learning_rate, or scale the data"
+        outcome.error = error or clustering.failure(build.objective(outcome.trial.config), course.info, ADVICE)
         return outcome
 
     def _note_kmeans(self, slot: int, outcome: Outcome, params: Params) -> None:
@@ -216,6 +220,7 @@ class Clustering:
                 "steps": course.steps,
                 "stop_reason": course.stop_reason,
                 "methods": list(course.trial.labels),
+                "remarks": course.trial.remarks,
                 "history": course.trial.history,
                 "rates": course.trial.rates,
                 "from_cache": course.trial.from_cache,
@@ -245,6 +250,7 @@ class Clustering:
         course = self._course(trial, old["steps"], old["stop_reason"])
         outcome: Outcome = course.trial
         outcome.labels, outcome.history, outcome.rates = labels, old["history"], old["rates"]
+        outcome.remarks = old["remarks"]
         outcome.seconds, outcome.from_cache = old["seconds"], old["from_cache"]
         self.clocks[trial.id] = Clock(outcome.seconds.pop("clustering"))
         return course

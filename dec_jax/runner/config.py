@@ -179,6 +179,7 @@ class PretrainingConfig(_Section):
     schedule: str = field("step", "of the learning rate", one_of("constant", "step", "cosine"))
     decay_every: int = field(20_000, "steps between two divisions by 10 in the schedule step", size)
     momentum: float = field(0.9, "of sgd", rate, traced=True)
+    warmup: int = field(0, "steps in which the learning rate of a stage grows from 0", count, traced=True)
     bias_factor: float = field(1.0, "learning rate of biases relative to weights' (the release has 2)", positive)
 
 
@@ -223,7 +224,9 @@ class ClusteringConfig(_Section):
     resets: int = field(0, "how often the encoder is pulled towards a fresh one and clustered anew", count)
     reset_every: int = field(20, "epochs between two resets", size)
     reset_keep: float = field(0.8, "of the encoder's weights in a reset, 0 to 1", fraction)
-    reseed_empty: bool = field(False, "true gives an empty cluster a new centroid", boolean)
+    reseed_empty: bool | None = field(
+        None, "true gives an empty cluster a new centroid, none does in the first 20 intervals", boolean
+    )
 
 
 @dataclass(frozen=True)
@@ -455,4 +458,5 @@ def describe() -> str:
             choices = getattr(one.metadata["check"], "keywords", {}).get("choices", ())
             meaning = one.metadata["help"] + (f": {', '.join(choices)}" if choices else "")
             lines.append(f"  {name:<40}{meaning} (default: {show(one.default)})")
+    lines += [f"  {alias:<40}{name}" for alias, name in ALIASES.items()]
     return "\n".join(lines)

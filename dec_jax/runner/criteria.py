@@ -39,7 +39,7 @@ def criteria(z: Any, log_q: Any, labels: Any, held_out: Any, *, seed: int = 0) -
     Raises:
         TypeError: an argument has the wrong kind of values.
         ValueError: the shapes do not fit together, `z` is not finite, a row of `log_q` holds no probabilities, a
-            label is no cluster, or every sample is held out.
+            label is not a cluster, or every sample is held out.
     """
     z = check_samples(z, "z", varying=False)
     log_q = _check_log_q(log_q, len(z))
@@ -47,7 +47,7 @@ def criteria(z: Any, log_q: Any, labels: Any, held_out: Any, *, seed: int = 0) -
     held_out = _check_held_out(held_out, len(z))
     sizes = np.bincount(labels, minlength=log_q.shape[1])[_takes_part(log_q)]
     return {
-        "silhouette": _silhouette(z, labels, check_integer("seed", seed, 0)),
+        "silhouette": silhouette(z, labels, check_integer("seed", seed, 0)),
         "confidence": float(np.exp(log_q.max(axis=1)).mean()),
         "smallest_cluster": int(sizes.min()),
         "empty_clusters": int(np.sum(sizes == 0)),
@@ -79,8 +79,12 @@ def _mean_kl(log_q: np.ndarray, log_frequency: np.ndarray) -> float:
     return loss if loss > ROUNDING else 0.0
 
 
-def _silhouette(z: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    shown = np.random.default_rng(seed).permutation(len(z))[:SILHOUETTE_SAMPLES]
+def silhouette(z: Any, labels: np.ndarray, seed: int) -> float:
+    """The silhouette, in [−1, 1], of at most 2,000 samples of z (n, m), dense or sparse, in clusters `labels` (n,).
+
+    NaN where they lie in one cluster, or each in its own.
+    """
+    shown = np.random.default_rng(seed).permutation(len(labels))[:SILHOUETTE_SAMPLES]
     z, labels = z[shown].astype(np.float64), labels[shown]
     if not 2 <= len(np.unique(labels)) < len(labels):  # it compares a sample with its own cluster and with another
         return math.nan
@@ -88,7 +92,7 @@ def _silhouette(z: np.ndarray, labels: np.ndarray, seed: int) -> float:
 
 
 def _takes_part(log_q: np.ndarray) -> np.ndarray:
-    """(k,), bool: the clusters that are no padding."""
+    """(k,), bool: the clusters that are not padding."""
     return ~np.isneginf(log_q).all(axis=0)
 
 

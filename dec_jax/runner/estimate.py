@@ -48,7 +48,7 @@ def describe(shop: Workshop, trials: Sequence[Trial], sizes: Sizes) -> list[str]
 
 
 def _n_programs(shop: Workshop, trials: Sequence[Trial], missing: dict[str, Config], sizes: Sizes) -> int:
-    """A stage has a beginning and a window, and what it works on where layers are below; another λ is no other one."""
+    """A stage has a beginning and a window, and what it works on where layers are below; another λ is the same one."""
     count = 0
     for template, _ in pretraining_groups(missing, sizes):
         stages = build.stages(template, _network(shop, template), shop.split.train.image_shape)

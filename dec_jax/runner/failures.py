@@ -6,22 +6,40 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+
+from dec_jax.runner import interruption
+from dec_jax.runner.address_space import check_address_space
+
 BAD_INPUT, INTERRUPTED = 2, 130
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # what XLA says
 
 
-def reported(work: Callable[[], None]) -> int:
-    """Does the work of a command; returns 0, 2 for bad input, or 130 when it was interrupted."""
-    with warnings.catch_warnings():
+def reported(work: Callable[[], int | None]) -> int:
+    """Does the work of a command, and returns its exit status.
+
+    Returns:
+        What the work returned, or 0; 2 for bad input or too little memory; 130 when it was interrupted, 143 by SIGTERM.
+    """
+    try:
+        check_address_space()
+    except ValueError as error:
+        say("error", error)
+        return BAD_INPUT
+    with warnings.catch_warnings(), interruption.interruptible():
         warnings.showwarning = lambda message, *_, **__: say("warning", message)
         try:
-            work()
-        except KeyboardInterrupt:
+            return work() or 0
+        except KeyboardInterrupt as error:
             print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
-            return INTERRUPTED
+            return getattr(error, "status", INTERRUPTED)
         except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
             say("error", error)
-            return BAD_INPUT
-    return 0
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
+                raise
+            say("error", f"there is not enough memory: {str(error).partition(chr(10))[0] or 'an array does not fit'}")
+    return BAD_INPUT
 
 
 def say(kind: str, message: Warning | Exception | str) -> None:

@@ -12,7 +12,6 @@ from typing import Any, get_args, get_origin
 
 from dec_jax import data
 from dec_jax.runner.config import (
-    ALIASES,
     BARE,
     FIELDS,
     ONE_CLUSTER,
@@ -109,20 +108,19 @@ def _full_names(axis: str) -> tuple[str, ...]:
 
 def add_arguments(cli: argparse.ArgumentParser) -> None:
     """Adds the options that `read` reads. Their values stay text, so that an error in one is worded here."""
-    aliases = ", ".join(f"{alias} for {name}" for alias, name in ALIASES.items())
     helps = {
-        "data": ("NAME|FILE", f"{', '.join(data.NAMES)}, or a .npy, .npz or .csv file (default: digits)"),
+        "data": ("NAME|FILE", f"{', '.join(data.NAMES)}, or a file: a table or an array (default: digits)"),
         "labels": ("FILE", "one label per sample, used for scores only"),
         "n-clusters": ("K,…", "numbers of clusters: 5,10 or 2:21 (2…20) or 2:21:3"),
         "bottleneck": ("M,…", "dimensions of the embedding (default: 10)"),
-        "seeds": ("N|S,…", "how many seeds from 0 on, or which: 0,3,7 or 0:5 (default: 1)"),
+        "seeds": ("N|S,…", "how many seeds, or which: 0,3,7 or 0:5 (default: 1)"),
         "preset": ("NAME,…", f"{', '.join(PRESETS)} (default: fast)"),
         "objective": ("NAME,…", "what clustering minimises (default: dec)"),
-        "config": ("FILE", "a .toml file of the same words; the command line wins over it"),
+        "config": ("FILE", "a .toml file of options; the command line wins"),
     }
     for option, (metavar, meaning) in helps.items():
         cli.add_argument(f"--{option}", metavar=metavar, help=meaning)
-    meaning = f"values of any other setting, of hidden as 500,500,2000/100,100; {aliases}"
+    meaning = "any other setting; hidden as 500,500,2000/100,100"
     cli.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE,…", help=meaning)
 
 

@@ -36,7 +36,7 @@ def make_layout(data_shards: int = 1) -> Layout:
     """All local devices, each sample's trial on `data_shards` of them.
 
     Raises:
-        TypeError, ValueError: `data_shards` is no integer that divides the number of devices.
+        TypeError, ValueError: `data_shards` is not an integer that divides the number of devices.
     """
     devices = np.array(jax.local_devices())
     check_integer("data_shards", data_shards, 1, len(devices), why="the number of local devices")

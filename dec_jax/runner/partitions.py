@@ -1,11 +1,15 @@
 """Partitions of the samples that clustering starts from; what is found of one is kept until its trial ends."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from dec_jax import graph, n2d
+from dec_jax.data import apply_scaling
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import Split
@@ -20,6 +24,11 @@ def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: Phase
     one, k = trial.config.start, trial.config.clustering.n_clusters
 
     def part(_: dict[str, Any]) -> dict[str, Any]:
+        n = split.train.x.shape[0]
+        if k == n:
+            return {"labels": np.arange(k)}  # every sample is a cluster
+        if one.neighbors >= n:  # all are neighbours of all: the graph tells nothing apart
+            return {"labels": _by_kmeans(trial, split)}
         near = split.neighbors(trial.config.data.scaling, one.neighbors)
         if one.kind == "leiden":
             return {"labels": graph.partition(near, k, seed=trial.config.seed)}
@@ -28,6 +37,16 @@ def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: Phase
 
     progress.start("partition of the graph", 1)
     return _in_parts([part], checkpoint, progress)
+
+
+def _by_kmeans(trial: Trial, split: Split) -> np.ndarray:
+    """Clusters (n,) of k-means on the scaled samples."""
+    config = trial.config
+    x = apply_scaling(split.scaling(config.data.scaling), split.train.x)
+    found = KMeans(config.clustering.n_clusters, n_init=config.start.kmeans_restarts, random_state=config.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct samples than clusters
+        return found.fit_predict(x)
 
 
 def of_embedding(trial: Trial, z: np.ndarray, checkpoint: Checkpoint, progress: PhaseProgress) -> Found:

@@ -10,15 +10,16 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
+from dec_jax.data.extras import need
 from dec_jax.metrics import Confusion
-from dec_jax.validation import check_integer, check_labels
+from dec_jax.runner.panels import Panel, panels_of
+from dec_jax.runner.plane import Plane, finite_matrix
+from dec_jax.validation import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,17 +30,6 @@ MAX_ROWS = 20  # clusters in one picture; more cannot be told apart, by colour o
 MAX_PROFILE = 256  # features that one small profile can show
 N_FEATURES = 50  # features shown of samples that have more than that
 GREY = "#b0b0b0"
-SCORES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
-
-Series = tuple[list[int], list[float]]  # steps and the values at them
-
-
-class Panel(NamedTuple):
-    """Named lines over training steps, and how to draw their values."""
-
-    title: str
-    lines: dict[str, Series]
-    scale: str
 
 
 def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
@@ -53,7 +43,7 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: there is no finite value to draw.
     """
-    panels = [panel for panel in _panels(history) if panel.lines]
+    panels = panels_of(history)
     if not panels:
         raise ValueError(f"history must hold at least one finite loss, got none in {len(history)} rows")
     columns = min(2, len(panels))
@@ -64,52 +54,27 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _save(figure, path)
 
 
-def embedding_2d(
-    path: Path,
-    z: Any,
-    labels: Any,
-    *,
-    title: str,
-    seed: int = 0,
-    max_samples: int = 2000,
-    centroids: Any = None,
-) -> None:
+def embedding_2d(path: Path, plane: Plane, labels: Any, *, title: str, max_samples: int = 2000) -> None:
     """Draws the embedding in the plane, coloured by cluster, with each cluster's number at its median.
-
-    Two dimensions are drawn as they are, one is spread out with a band for each cluster, more are laid out by
-    t-SNE.
 
     Args:
         path: the file to write.
-        z: (n, m), float, the embedding.
+        plane: from `plane.lay_out`; its centres are drawn as rings.
         labels: (n,), integers, the cluster of each sample.
         title: what the picture shows.
-        seed: fixes the subsample, the jitter and the t-SNE.
-        max_samples: a random subsample of this size is drawn where there are more.
-        centroids: (k, m), float, drawn as rings.
-
-    Raises:
-        ValueError: `z` is not a finite matrix, or `labels` does not hold one label per sample.
+        max_samples: of the plane's, at most.
     """
     figure = _figure(6.4, 6.0)
-    z = _finite_matrix("z", z)
-    labels = check_labels(labels, len(z))
-    centroids = np.empty((0, z.shape[1])) if centroids is None else _finite_matrix("centroids", centroids)
-    random = np.random.default_rng(seed)
-    # In random order, so that no cluster is painted over all the others.
-    shown = random.permutation(len(z))[: check_integer("max_samples", max_samples, 1)]
-    bands = np.append(labels[shown] + random.uniform(-0.3, 0.3, len(shown)), np.arange(len(centroids)))
-    points = _plane(np.concatenate([z[shown], centroids]), bands, seed)
-    points, centres = points[: len(shown)], points[len(shown) :]
-
+    shown = plane.rows[: check_integer("max_samples", max_samples, 1)]
+    points, labels = plane.points[: len(shown)], np.asarray(labels)[shown]
     ax = figure.add_subplot()
     _tidy(ax, title)
     size = float(np.clip(15_000 / len(shown), 6, 40))
-    ax.scatter(*points.T, s=size, c=_colours(labels[shown]), alpha=0.75, linewidths=0)
-    ax.scatter(*centres.T, s=280, facecolors="none", edgecolors="black", linewidths=1.2)
-    for label in np.unique(labels[shown]):
-        _write(ax, np.median(points[labels[shown] == label], axis=0), str(label))
-    _label_plane(ax, z.shape[1])
+    ax.scatter(*points.T, s=size, c=_colours(labels), alpha=0.75, linewidths=0)
+    ax.scatter(*plane.centres.T, s=280, facecolors="none", edgecolors="black", linewidths=1.2)
+    for label in np.unique(labels):
+        _write(ax, np.median(points[labels == label], axis=0), str(label))
+    _label_plane(ax, plane)
     _save(figure, path)
 
 
@@ -124,14 +89,14 @@ def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_t
     Args:
         x: (n, d), real numbers, dense or scipy sparse.
         q: (n, k), float, the soft assignments; the first 20 clusters are drawn.
-        image_shape: (height, width) or (height, width, 3) of a sample. None where samples are no images: they
+        image_shape: (height, width) or (height, width, 3) of a sample. None where samples are not images: they
             are drawn as profiles of their features, or where d > 256 as a heat map of the 50 that vary most.
         n_top: samples of each cluster.
 
     Raises:
         ValueError: the shapes do not fit together.
     """
-    q = _finite_matrix("q", q)
+    q = finite_matrix("q", q)
     if x.shape[0] != len(q):
         raise ValueError(f"q must hold one row per sample of x, got {len(q)} rows for {x.shape[0]} samples")
     n_top = check_integer("n_top", n_top, 1)
@@ -150,7 +115,7 @@ def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_t
 
 
 def reconstructions(path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, ...] | None, n: int = 10) -> None:
-    """Draws originals above their reconstructions, or where they are no images the profiles of both.
+    """Draws originals above their reconstructions, or where they are not images the profiles of both.
 
     Args:
         path: the file to write.
@@ -206,40 +171,6 @@ def confusion(path: Path, confusion: Confusion, class_names: Sequence[str] | Map
 # Curves
 
 
-def _panels(history: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """What there is to draw; a panel without finite values has no lines."""
-    phases: dict[str, list[Mapping[str, Any]]] = {}
-    for row in history:
-        phases.setdefault(row["phase"], []).append(row)
-    clustering = {name: rows for name, rows in phases.items() if name == "clustering"}
-    pretraining = {name: rows for name, rows in phases.items() if name != "clustering"}
-    return [
-        Panel("Pretraining loss", _lines(pretraining, "loss"), "log"),
-        Panel("Clustering loss", _lines(clustering, "loss"), "linear"),
-        Panel("Samples that changed their cluster", _lines(phases, "label_change"), "share"),
-        *(
-            Panel(f"Agreement with the classes during {name}", _score_lines(rows), "score")
-            for name, rows in phases.items()
-        ),
-    ]
-
-
-def _lines(phases: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> dict[str, Series]:
-    lines = {name: _series(rows, key) for name, rows in phases.items()}
-    return {name: line for name, line in lines.items() if line[0]}
-
-
-def _score_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
-    lines = {name: _series(rows, key) for key, name in SCORES.items()}
-    return {name: line for name, line in lines.items() if line[0]}
-
-
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> Series:
-    """The steps that have a finite value under `key`, and these values."""
-    known = [row for row in rows if row.get(key) is not None and math.isfinite(row[key])]
-    return [row["step"] for row in known], [row[key] for row in known]
-
-
 def _draw_panel(ax: "Axes", panel: Panel) -> None:
     for number, (name, (steps, values)) in enumerate(panel.lines.items()):
         marker = "." if len(steps) < 40 else None  # a single point draws no line
@@ -272,25 +203,13 @@ def _set_log_scale(ax: "Axes") -> None:
 # Embedding
 
 
-def _plane(z: np.ndarray, bands: np.ndarray, seed: int) -> np.ndarray:
-    """Lays points (n, m) out in the plane, (n, 2); `bands` (n,) are their heights where m = 1."""
-    if z.shape[1] == 1:
-        return np.column_stack([z, bands])
-    if z.shape[1] == 2 or not np.ptp(z, axis=0).any():  # t-SNE divides by the spread, 0 where all collapsed
-        return z[:, :2]
-    perplexity = min(30.0, max(1.0, (len(z) - 1) / 3))
-    layout = TSNE(init="pca", random_state=seed, perplexity=perplexity, max_iter=500)
-    with threadpool_limits(1):  # its threads spin: on shared cores two of them take four times as long as one
-        return layout.fit_transform(z)
-
-
-def _label_plane(ax: "Axes", n_dimensions: int) -> None:
-    if n_dimensions == 2:
-        ax.set(xlabel="z₁", ylabel="z₂")
-    elif n_dimensions == 1:
-        ax.set(xlabel="z", ylabel="one band for each cluster", yticks=[])
-    else:
-        ax.set(xlabel=f"t-SNE of {n_dimensions} dimensions", xticks=[], yticks=[])
+def _label_plane(ax: "Axes", plane: Plane) -> None:
+    x, y = plane.axes
+    ax.set(xlabel=x, ylabel=y)
+    if plane.n_dimensions != 2:
+        ax.set(yticks=[])
+    if plane.n_dimensions > 2:
+        ax.set(xticks=[])
         ax.spines[:].set_visible(False)
 
 
@@ -441,11 +360,8 @@ def _figure(width: float, height: float) -> "Figure":
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib: pip install "dec_jax[plots]"') from error
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = need("matplotlib.figure", "plots", "a picture", "matplotlib")
+    return figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def _save(figure: "Figure", path: Path) -> None:
@@ -515,10 +431,3 @@ def _write_counts(ax: "Axes", matrix: np.ndarray, share: np.ndarray) -> None:
         if count:
             colour = "white" if share[row, column] > 0.6 else "black"
             ax.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=colour)
-
-
-def _finite_matrix(name: str, values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
-        raise ValueError(f"{name} must be a finite matrix that is not empty, got shape {values.shape}")
-    return values

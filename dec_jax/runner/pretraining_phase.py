@@ -1,17 +1,17 @@
 """The pretrainings of trials: each one once, those of one program side by side."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import jax
 import numpy as np
 
-from dec_jax import padding, pretraining
+from dec_jax import finite, padding, pretraining, units
+from dec_jax.finite import FirstBad
 from dec_jax.identity import environment, identity
 from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingInfo, PretrainingState
-from dec_jax.runner import build
+from dec_jax.runner import build, interruption
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
 from dec_jax.runner.pretraining_slots import PretrainingSlots
@@ -27,6 +27,7 @@ from dec_jax.runner.work import (
     pretraining_key,
 )
 
+SLOWER, LONGEST_WARMUP = 4, 1000  # of a pretraining that is begun anew
 STEPS_PER_WINDOW = 1000  # of all pretrainings side by side: how often the host sees them
 
 
@@ -42,112 +43,168 @@ def pretraining_groups(jobs: Mapping[str, Config], sizes: Sizes) -> list[tuple[C
 
 
 def run_pretrainings(shop: Workshop, trials: Sequence[Trial], sizes: Sizes) -> dict[str, str]:
-    """Fills the store; returns what went wrong by the keys of the pretrainings that became NaN."""
+    """Fills the store; returns what went wrong by the keys of the pretrainings that became NaN.
+
+    A network of which a layer has died or is saturated is pretrained once more, with other initial values and a lower
+    rate that grows from 0.
+    """
     failed: dict[str, str] = {}
     for template, jobs in pretraining_groups(missing_pretrainings(shop, trials), sizes):
-        of_width = partial(_of_width, shop, template, sizes, jobs)
-        n_slots = fitting_slots(shop, sizes.pretrainings[template], of_width)
+        of_jobs = partial(_program, shop, template, sizes)
+        n_slots = fitting_slots(shop, sizes.pretrainings[template], partial(of_jobs, jobs))
         for first in range(0, len(jobs), n_slots):
             group = jobs[first : first + n_slots]
-            filled = [*group, *[group[-1]] * (n_slots - len(group))]
-            failed |= _pretrain_group(shop, of_width(n_slots, filled), group)
+            failed |= _pretrain_twice(shop, group, partial(of_jobs, n_slots=n_slots))
     return failed
 
 
-def _of_width(
-    shop: Workshop,
-    template: Config,
-    sizes: Sizes,
-    jobs: list[tuple[str, Config]],
-    n_slots: int,
-    filled: list[tuple[str, Config]] | None = None,
-) -> PretrainingSlots:
-    """Slots for `filled`, or for any of the jobs."""
-    what = {"split": shop.split, "compiled": shop.compiled, "template": template, "sizes": sizes}
-    return PretrainingSlots([config for _, config in filled or (jobs * n_slots)[:n_slots]], **what)
-
-
-def _pretrain_group(shop: Workshop, program: PretrainingSlots, jobs: Sequence[tuple[str, Config]]) -> dict[str, str]:
-    """Pretrains side by side, and puts the networks into the store; returns what went wrong by key."""
-    keys = [key for key, _ in jobs]
-    checkpoint = Checkpoint(shop.unfinished, f"pretraining-{identity(keys=keys, slots=program.n_slots)[:12]}")
-    state, saved = _resume_pretraining(program, checkpoint)
-    clock = Clock(saved["seconds"])
-    history: list[list[Row]] = saved["history"]
-    lengths = [stage.n_steps for stage in program.stages]
-    before = np.cumsum([0, *lengths])
-    if not program.stages:
-        return _keep_all(shop, program, jobs, history, clock, jax.device_get(program.fresh()))
-    what = program.stages[0].name if len(jobs) == 1 and len(lengths) == 1 else "pretraining"
-    name = what if len(jobs) == 1 else f"pretraining {len(jobs)} networks"
-    shop.progress.start(name, sum(lengths), int(before[min(state.stage, len(lengths) - 1)]) + state.step)
-
-    def on_window(state: PretrainingState, info: PretrainingInfo) -> None:
-        shop.profiler.window_ended(info.stage)
-        for row, loss in zip(history, info.loss, strict=True):
-            row.append({"phase": info.stage, "step": info.step, "loss": float(loss)})
-        clock.note(info.stage, info.step)
-        losses = info.loss[: len(jobs)]
-        shop.progress.advance(int(before[state.stage]) + info.step, loss=float(np.mean(losses)))
-        if not np.isfinite(losses).any():
-            raise _AllFailedError
-        if checkpoint.is_due():
-            where = {"stage": state.stage, "step": state.step, "seconds": clock.seconds, "history": history}
-            checkpoint.save((state.params, state.opt_state), where)
-
-    try:
-        state = pretraining.run(program, state, _window(shop, program), on_window)
-    except _AllFailedError:
-        state = None
-    shop.profiler.stop()
-    shop.progress.finish(f"loss {history[0][-1]['loss']:.4g}" if len(jobs) == 1 and history[0] else "")
-    params = None if state is None else jax.device_get(state.params)
-    failed = _keep_all(shop, program, jobs, history, clock, params)
-    checkpoint.remove()
-    return failed
-
-
-def _keep_all(
-    shop: Workshop,
-    program: PretrainingSlots,
-    jobs: Sequence[tuple[str, Config]],
-    history: list[list[Row]],
-    clock: "Clock",
-    params: Params | None,
+def _pretrain_twice(
+    shop: Workshop, group: list[tuple[str, Config]], of_jobs: Callable[[list[tuple[str, Config]]], PretrainingSlots]
 ) -> dict[str, str]:
-    """Puts the networks of all slots into the store; returns what went wrong by key."""
-    failed = {}
-    for slot, (key, config) in enumerate(jobs):
-        metadata = {"history": history[slot], "seconds": clock.seconds / len(jobs), "rate": clock.rate()}
-        if params is None or not _keep(shop, program, (key, config), slot, params, metadata):
-            failed[key] = _not_finite(history[slot])
+    """Pretrains a group, and those once more whose units stopped to answer; returns what went wrong by key."""
+    first = Attempt(shop, of_jobs(group), group, {})
+    failed, ill = first.run()
+    if ill:
+        again = [(key, mended(config)) for key, config in group if key in ill]
+        failed |= Attempt(shop, of_jobs(again), again, ill).run()[0]
+    first.checkpoint.remove()
     return failed
 
 
-class _AllFailedError(Exception):
-    """No trial's loss is finite."""
+def mended(config: Config) -> Config:
+    """The pretraining with other initial values, and a lower rate that grows from 0."""
+    one = config.pretraining
+    seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1)[0])
+    warmup = max(one.warmup, min(LONGEST_WARMUP, max(one.layer_wise_steps, one.fine_tuning_steps) // 10))
+    changed = {"warmup": warmup, "learning_rate": one.learning_rate / SLOWER}
+    return config.with_values({"seed": seed} | {f"pretraining.{name}": value for name, value in changed.items()})
 
 
-def _keep(
-    shop: Workshop, program: PretrainingSlots, job: tuple[str, Config], slot: int, params: Params, metadata: Row
-) -> bool:
-    """Puts the network of a slot into the store; returns whether it was finite."""
-    key, config = job
-    own = jax.tree.map(lambda leaf: leaf[slot], params)
-    model = build.network(config, program.n_features, program.shape)
-    own = padding.trim(model, own) if padding.can_pad(model) else own
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(own)):
-        return False
-    shop.pretrained.put(key, own, metadata | {"run": shop.name, "environment": environment()}, required=False)
-    return True
+def _program(
+    shop: Workshop, template: Config, sizes: Sizes, jobs: list[tuple[str, Config]], n_slots: int
+) -> PretrainingSlots:
+    """The program of the jobs; slots that are left over have the last one."""
+    configs = [config for _, config in [*jobs, *[jobs[-1]] * n_slots][:n_slots]]
+    return PretrainingSlots(configs, split=shop.split, compiled=shop.compiled, template=template, sizes=sizes)
 
 
-def _not_finite(history: Sequence[Row]) -> str:
-    row = next((row for row in history if not math.isfinite(row["loss"])), history[-1])
-    return (
-        f"the loss of {row['phase']} became {row['loss']} within its first {row['step']} steps: "
-        "lower the learning rate, or scale the data so that the mean of ‖x‖²/d is about 1"
-    )
+class Attempt:
+    """Pretrainings side by side.
+
+    Args:
+        shop: what they are trained with.
+        program: of as many slots as there are jobs, or more.
+        jobs: keys and configurations.
+        before: what happened in the attempt before, by key; nothing in the first one.
+    """
+
+    def __init__(
+        self, shop: Workshop, program: PretrainingSlots, jobs: Sequence[tuple[str, Config]], before: dict[str, str]
+    ) -> None:
+        self.shop, self.program, self.jobs, self.before = shop, program, jobs, before
+        keys = [key for key, _ in jobs]
+        name = identity(keys=keys, slots=program.n_slots, again=bool(before))[:12]
+        self.checkpoint = Checkpoint(shop.unfinished, f"pretraining-{name}")
+        self.state, saved = _resume_pretraining(program, self.checkpoint)
+        self.clock = Clock(saved["seconds"])
+        self.history: list[list[Row]] = saved["history"]
+        self.failed: dict[str, str] = saved["failed"]
+        self.ill: dict[str, str] = saved["ill"]
+        self.windows: int = saved["windows"]
+
+    def run(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Fills the store; returns what went wrong, and the layers that stopped to answer, by key.
+
+        The second attempt is kept whatever its layers do.
+        """
+        shop, program, lengths = self.shop, self.program, [stage.n_steps for stage in self.program.stages]
+        if not lengths:
+            self._keep_all(jax.device_get(program.fresh()))
+            return {}, {}
+        self.done = np.cumsum([0, *lengths])
+        one = len(self.jobs) == 1
+        what = program.stages[0].name if one and len(lengths) == 1 else "pretraining"
+        name = what if one else f"pretraining {len(self.jobs)} networks"
+        first = int(self.done[min(self.state.stage, len(lengths) - 1)]) + self.state.step
+        shop.progress.start(f"{name} anew" if self.before else name, sum(lengths), first)
+        state = self.state
+        try:
+            self._stop_if_in_vain()
+            with interruption.until_saved():
+                state = pretraining.run(program, state, _window(shop, program), self._on_window)
+            self._look_at_units(state)
+        except _InVainError:
+            state = None
+        shop.profiler.stop()
+        shop.progress.finish(f"loss {self.history[0][-1]['loss']:.4g}" if one and self.history[0] else "")
+        self._keep_all(None if state is None else jax.device_get(state.params))
+        if self.before or not self.ill:
+            self.checkpoint.remove()
+        return self.failed, {} if self.before else self.ill
+
+    def _on_window(self, state: PretrainingState, info: PretrainingInfo) -> None:
+        self.shop.profiler.window_ended(info.stage)
+        for row, loss in zip(self.history, info.loss, strict=True):
+            row.append({"phase": info.stage, "step": info.step, "loss": float(loss)})
+        self.clock.note(info.stage, info.step)
+        losses = info.loss[: len(self.jobs)]
+        self.shop.progress.advance(int(self.done[state.stage]) + info.step, loss=float(np.mean(losses)))
+        for slot, (key, _) in enumerate(self.jobs):
+            bad = FirstBad(info.bad.step[slot], info.bad.what[slot])
+            if bad.step != finite.NEVER:
+                self.failed.setdefault(key, pretraining.failure(info.stage, bad))
+        self.windows += 1
+        if self.windows & (self.windows - 1) == 0:  # the first windows, and then ever fewer
+            self._look_at_units(state)
+        is_new = self._is_in_vain()
+        if is_new or self.checkpoint.is_due():
+            self._save(state)
+        self._stop_if_in_vain()
+
+    def _look_at_units(self, state: PretrainingState) -> None:
+        for (key, _), found in zip(self.jobs, self.program.units(state.params), strict=False):
+            text = units.describe(self.program.model, found)
+            if text and key not in self.failed:
+                self.ill.setdefault(key, text)
+
+    def _is_in_vain(self) -> bool:
+        """Whether no slot has a network that will be kept."""
+        lost = self.failed.keys() | (() if self.before else self.ill.keys())
+        return len(lost) == len(self.jobs)
+
+    def _stop_if_in_vain(self) -> None:
+        if self._is_in_vain():
+            raise _InVainError
+
+    def _save(self, state: PretrainingState) -> None:
+        where = {"stage": state.stage, "step": state.step, "seconds": self.clock.seconds, "history": self.history}
+        where |= {"failed": self.failed, "ill": self.ill, "windows": self.windows}
+        self.checkpoint.save((state.params, state.opt_state), where)
+
+    def _keep_all(self, params: Params | None) -> None:
+        """Puts the networks of the slots into the store that will do."""
+        for slot, (key, config) in enumerate(self.jobs):
+            if params is None or key in self.failed or (key in self.ill and not self.before):
+                continue
+            own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], params)
+            model = build.network(config, self.program.n_features, self.program.shape)
+            own = padding.trim(model, own) if padding.can_pad(model) else own
+            metadata = {"history": self.history[slot], "seconds": self.clock.seconds / len(self.jobs)}
+            metadata |= {"rate": self.clock.rate(), "remarks": self._remarks(key)}
+            metadata |= {"run": self.shop.name, "environment": environment()}
+            self.shop.pretrained.put(key, own, metadata, required=False)
+
+    def _remarks(self, key: str) -> list[str]:
+        if key not in self.before:
+            return []
+        begun = f"in pretraining {self.before[key]}; begun anew with other initial values and a quarter of the rate"
+        if key not in self.ill:
+            return [f"{begun}, it went well"]
+        return [f"{begun}, it went the same way: lower pretraining.learning_rate, or try another network.activation"]
+
+
+class _InVainError(Exception):
+    """Nothing that is being trained will be kept."""
 
 
 def _window(shop: Workshop, program: PretrainingSlots) -> int:
@@ -162,5 +219,5 @@ def _resume_pretraining(program: PretrainingSlots, checkpoint: Checkpoint) -> tu
     if saved is not None and (found := checkpoint.load(program.shapes(saved["stage"]))) is not None:
         params, opt_state = jax.device_put(found[0], program.sharding)
         return PretrainingState(params, opt_state, saved["stage"], saved["step"]), saved
-    fresh = {"seconds": 0.0, "history": [[] for _ in range(program.n_slots)]}
+    fresh = {"seconds": 0.0, "history": [[] for _ in range(program.n_slots)], "failed": {}, "ill": {}, "windows": 0}
     return pretraining.init(program, None), fresh

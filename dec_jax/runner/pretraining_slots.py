@@ -8,13 +8,14 @@ import jax
 import numpy as np
 import optax
 
-from dec_jax import padding, pretraining
+from dec_jax import padding, pretraining, units
+from dec_jax.finite import FirstBad
 from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingState
 from dec_jax.runner import build
 from dec_jax.runner.config import Config
 from dec_jax.runner.programs import Numbers, Slots, in_turn, keys_of, over_slots, stack
-from dec_jax.samples import Samples
+from dec_jax.samples import Samples, take_rows
 
 
 class PretrainingSlots(Slots):
@@ -43,15 +44,27 @@ class PretrainingSlots(Slots):
         begin = self._begin_program(stage, params)
         return begin(self.numbers) if stage == 0 else begin(self.numbers, params)
 
-    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, np.ndarray]:
-        """Trains a window of all slots; returns losses (n_slots,)."""
+    def advance(self, state: PretrainingState, n_steps: int) -> tuple[Params, optax.OptState, np.ndarray, FirstBad]:
+        """Trains a window of all slots; losses and what was not finite first are of (n_slots,)."""
         inputs = self._input(state.stage, state.params)
         program = self._window_program(state.stage, state.params, state.opt_state, inputs)
         step = np.int32(state.step)
-        params, opt_state, losses = program(
+        params, opt_state, *watched = program(
             self.numbers, state.params, state.opt_state, step, inputs, np.int32(n_steps)
         )
-        return params, opt_state, np.asarray(losses)
+        return params, opt_state, *jax.device_get(watched)
+
+    def units(self, params: Params) -> np.ndarray:
+        """What has become of the layers of all slots, (n_slots, number of layers); see `dec_jax.units`."""
+        program = self._program("units", self._units, self._laid(params), self.x)
+        return np.asarray(program(params, self.x))
+
+    def _units(self, params: Params, x: Samples) -> jax.Array:
+        def one(params: Params, x: Samples) -> jax.Array:
+            rows = np.linspace(0, x.shape[0] - 1, min(units.SAMPLES, x.shape[0])).astype(np.int32)
+            return units.states(self.model, params, take_rows(x, rows))
+
+        return over_slots(one, self.n_slots, (0, None))(params, x)
 
     def compile(self) -> dict[Any, Callable[..., Any]]:
         """Compiles all programs; returns them by their keys."""

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dec_jax.runner import capacity
+from dec_jax.data.extras import need
+from dec_jax.runner import capacity, interruption
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import make_layout
 from dec_jax.runner.programs import Sizes, sizes_of
@@ -71,7 +72,7 @@ def connected(address: str | None) -> Iterator[None]:
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: no Ray cluster answers, or this machine is no part of it.
+        ValueError: no Ray cluster answers, or this machine is not a part of it.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -82,7 +83,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address:
         _check_answers(address)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), interruption.handlers_kept():
             # JAX warns of the forks by which Ray starts its processes; these run other programs at once.
             warnings.filterwarnings("ignore", message=r"os\.fork")
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
@@ -219,8 +220,4 @@ def _make_workshop(work: Work) -> Workshop:
 
 
 def _ray() -> types.ModuleType:
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError('engine ray needs Ray: pip install "dec_jax[ray]"') from error
-    return ray
+    return need("ray", "ray", "engine ray", "Ray")

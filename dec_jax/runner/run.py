@@ -1,7 +1,8 @@
-"""Clusters one data set: python -m experiments.run --data NAME|FILE; see --help."""
+"""dec-jax run: clusters one data set."""
 
 import argparse
 import contextlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -11,15 +12,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dec_jax import data
+from dec_jax import data, n2d
 from dec_jax.folder_lock import lock
 from dec_jax.runner import build, report, runs, table_arguments
+from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
 from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.presets import N_CLUSTERS, PRESETS, config_of
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.sweep_folder import IDENTITY_FILE as SWEEP_FILE
+from dec_jax.runner.webpage import PAGE_FILE
 from dec_jax.samples import usable_batch_size
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice
@@ -27,18 +30,24 @@ from dec_jax.validation import check_choice
 AUGMENT = ("rotation=10", "shift=0.1")  # of --augment without ranges (Guo et al., DEC-DA, ACML 2018)
 AUGMENTATIONS = tuple(field.name for field in fields(AugmentationConfig) if field.type is float)
 MEGABYTE = 2**20
+# The options of --help; the others stand in --help-all.
+SHOWN = (
+    *("--data", "--n-clusters", "--labels", "--preset", "--seed", "--out", "--overwrite", "--set"),
+    *("--drop", "--id-column", "--label-column", "--missing"),
+)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        prog="python -m experiments.run",
-        description="Clusters one data set with DEC and writes the result, the model and pictures to a folder.",
-        epilog=f"keys of --set:\n{describe()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    cli = CommandParser(
+        prog="dec-jax run",
+        usage="dec-jax run [--data NAME|FILE --n-clusters K] [OPTION …]",
+        shown=SHOWN,
+        more=f"keys of --set:\n{describe()}\n",
+        description="Clusters one data set and writes result, model and pictures to a folder. Without options: digits.",
     )
     names = ", ".join(data.NAMES)
-    cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a .npy, .npz or .csv file")
+    cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a file: a table or an array")
     cli.add_argument("--labels", metavar="FILE", help="one label per sample, used for scores only")
     cli.add_argument("--n-clusters", type=int, metavar="K", help="number of clusters; a file needs it")
     cli.add_argument("--preset", default="auto", metavar="NAME", help=f"{', '.join(PRESETS)} (default: auto)")
@@ -66,8 +75,11 @@ def parser() -> argparse.ArgumentParser:
         help="writes traces of the second window of each phase, which ui.perfetto.dev and XProf open",
     )
     cli.add_argument(
-        "--baseline", action=argparse.BooleanOptionalAction, help="k-means on the input (default: if quick)"
+        "--baselines",
+        metavar="LIST",
+        help=f"{', '.join(runs.BASELINES)}, with commas between, or none (default: kmeans if quick)",
     )
+    cli.add_argument("--no-report", action="store_false", dest="page", help="leave report.html out")
     cli.add_argument("--overwrite", action="store_true", help="replace the result in the folder")
     table_arguments.add_arguments(cli)
     return cli
@@ -108,13 +120,14 @@ def _augmentations(words: Sequence[str] | None) -> list[str]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
+    """Runs the command and returns its exit status; see `failures.reported`."""
+    words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    return reported(lambda: run(arguments))
+    return reported(lambda: run(arguments, f"dec-jax run {shlex.join(words)}".strip()))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Runs one trial and writes its folder.
+def run(arguments: argparse.Namespace, command: str) -> None:
+    """Runs one trial and writes its folder, which names the command that repeats it.
 
     Raises:
         TypeError, ValueError, OSError: bad input, found before any training.
@@ -123,6 +136,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments)
     out = (arguments.out or default_out(config)).expanduser()
     _check_out(out, overwrite=arguments.overwrite)
+    baselines = _read_baselines(arguments.baselines)
     profiler = Profiler(arguments.profile)
     options = table_arguments.read(arguments)
     dataset = data.load(config.data.name, config.data.labels, data_dir=arguments.data_dir, options=options)
@@ -135,18 +149,39 @@ def run(arguments: argparse.Namespace) -> None:
         runs.claim(resolved, dataset, out, overwrite=arguments.overwrite)
         for note in dataset.notes:
             say("note", note)
+        if dataset.encoding is not None:
+            print(dataset.encoding, file=sys.stderr)
         for size in sorted({config.pretraining.batch_size, config.clustering.batch_size}):
             usable_batch_size(size, dataset.x.shape[0])  # says so where it is too large
         cache = Store(arguments.cache) if arguments.cache else None
         with PhaseProgress() as progress, profiler:
-            desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baseline=arguments.baseline)
+            desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baselines=baselines)
             finished = runs.run(resolved, dataset, desk)
-        result = report.summarize(finished)
-        report.write(out, finished, result)
+        result = report.summarize(finished, command)
+        report.write(out, finished, result, with_page=arguments.page)
         runs.forget(out)
     console = Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False)
     report.print_table(result, console)
     console.print(f"result, model and pictures are in {out}", soft_wrap=True)
+    if (out / PAGE_FILE).exists():
+        console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
+
+
+def _read_baselines(text: str | None) -> tuple[str, ...] | None:
+    """The names that --baselines lists; None where it is not given.
+
+    Raises:
+        ValueError: a name is unknown.
+        ImportError: umap-learn is missing.
+    """
+    if text is None:
+        return None
+    names = () if text.lower() in ("", "none") else tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        check_choice("baseline", name, runs.BASELINES)
+    if "umap" in names:
+        n2d.import_umap()
+    return names
 
 
 def default_out(config: Config) -> Path:
@@ -172,7 +207,7 @@ def _held(out: Path, dataset: data.Dataset) -> Iterator[None]:
 
 
 def _make_writable(out: Path, dataset: data.Dataset) -> None:
-    # Assignments, model and checkpoints: hundreds of bytes a sample and some copies of the parameters.
+    # Assignments, model and checkpoints: hundreds of bytes per sample and some copies of the parameters.
     needed = 100 * MEGABYTE + 400 * dataset.x.shape[0]
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if shutil.disk_usage(existing).free < needed:

@@ -1,10 +1,10 @@
-"""One run: k-means on the input and a trial, in a folder that an interrupted run goes on from."""
+"""One run: baselines and a trial, in a folder that an interrupted run goes on from."""
 
 import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from scipy.special import expit
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from dec_jax import data, metrics, networks
+from dec_jax import data, metrics, n2d, networks
 from dec_jax.data import UNLABELLED, Dataset
 from dec_jax.data.atomic import atomic_write, remove_orphans
+from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.identity import fingerprint, versions
 from dec_jax.networks import Params
-from dec_jax.runner import build, capacity, fitting, trainer
+from dec_jax.runner import build, capacity, fitting, remarks, trainer
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
@@ -37,6 +38,7 @@ UNFINISHED = "unfinished"
 PRETRAINED = "pretrained"  # of a run without a cache, in its folder until it ends
 IDENTITY_FILE = "identity.json"
 N_RECONSTRUCTIONS = 10
+UMAP_DIMENSIONS = 2
 BASELINE_SAMPLES, BASELINE_FEATURES = 20_000, 200  # at most, where nobody asks for k-means on the input
 
 
@@ -47,7 +49,7 @@ class Run:
     Attributes:
         config: resolved for the data.
         data: what was clustered.
-        outcome: of the trial; its labels have "kmeans", those of k-means on the input, too.
+        outcome: of the trial; its labels have those of the baselines too.
         trained: the trained model.
         q: (n, k) soft assignment.
         reconstructions: ten scaled samples and their reconstructions after pretraining, each (10, d); None where
@@ -73,7 +75,7 @@ class Desk:
         cache: networks that runs share; None for no such thing.
         inputs: k-means on the input that runs share; None for no such thing.
         data_dir: as in `data.load`.
-        baseline: whether k-means on the input runs too; None where its time would be small beside the rest.
+        baselines: those of `BASELINES` that run too; None for k-means where its time would be small beside the rest.
         compiled: programs that runs on the same samples share.
     """
 
@@ -83,12 +85,12 @@ class Desk:
     cache: Store | None = None
     inputs: Store | None = None
     data_dir: str | None = None
-    baseline: bool | None = None
+    baselines: tuple[str, ...] | None = None
     compiled: Compiled = field(default_factory=Compiled)
 
 
 def run(config: Config, dataset: Dataset, desk: Desk) -> Run:
-    """Runs k-means on the input, pretraining, k-means on the embedding, and the clustering phase.
+    """Runs the baselines, pretraining, k-means on the embedding, and the clustering phase.
 
     Args:
         config: from `build.resolve`.
@@ -100,19 +102,19 @@ def run(config: Config, dataset: Dataset, desk: Desk) -> Run:
     """
     samples = whole(config, dataset, desk.data_dir)
     shop = workshop(samples, desk)
-    found = _input_kmeans(config, samples, desk) if _wants_baseline(desk, dataset) else None
+    found = {name: BASELINES[name](config, samples, desk) for name in _baselines(desk, dataset)}
     outcome = fitting.train_one(shop, config)
-    if found:
-        outcome.labels = {"kmeans": found[0]} | outcome.labels
-        outcome.seconds = {"kmeans": found[1]} | outcome.seconds
+    outcome.labels = {name: labels for name, (labels, _) in found.items()} | outcome.labels
+    outcome.seconds = {name: seconds for name, (_, seconds) in found.items()} | outcome.seconds
     return _finished(outcome, samples)
 
 
-def _wants_baseline(desk: Desk, dataset: Dataset) -> bool:
-    if desk.baseline is not None:
-        return desk.baseline
+def _baselines(desk: Desk, dataset: Dataset) -> tuple[str, ...]:
+    if desk.baselines is not None:
+        return desk.baselines
     n, d = dataset.x.shape
-    return desk.inputs is not None or (n <= BASELINE_SAMPLES and d <= BASELINE_FEATURES)
+    is_quick = n <= BASELINE_SAMPLES and d <= BASELINE_FEATURES
+    return ("kmeans",) if desk.inputs is not None or is_quick else ()
 
 
 def pretrain(config: Config, dataset: Dataset, desk: Desk) -> tuple[Any, Params, Samples]:
@@ -248,14 +250,40 @@ def _input_kmeans(config: Config, samples: Split, desk: Desk) -> tuple[np.ndarra
     return np.asarray(best["labels"], np.int32), time.perf_counter() - began
 
 
+def _input_umap(config: Config, samples: Split, desk: Desk) -> tuple[np.ndarray, float]:
+    """Clusters (n,) int32 and seconds of k-means on what UMAP makes of the scaled input, in two dimensions."""
+    checkpoint = Checkpoint(Store(desk.folder / UNFINISHED), "umap")
+    found, saved = checkpoint.load() or ({}, {})
+    if found:
+        return np.asarray(found["labels"], np.int32), saved["seconds"]
+    desk.progress.start("UMAP of the input", 1)
+    began, rule = time.perf_counter(), config.data.scaling
+    x = data.apply_scaling(samples.scaling(rule), samples.train.x)
+    near = n2d.neighbors(x, metric="cosine" if rule in COSINE_RULES else "euclidean")
+    laid_out = n2d.layout(x, UMAP_DIMENSIONS, near, seed=config.seed)
+    k, n_restarts = config.clustering.n_clusters, config.start.kmeans_restarts
+    labels = KMeans(k, n_init=n_restarts, random_state=config.seed).fit_predict(laid_out)
+    seconds = time.perf_counter() - began
+    checkpoint.save({"labels": labels}, {"seconds": seconds})
+    desk.progress.advance(1)
+    desk.progress.finish()
+    return labels.astype(np.int32), seconds
+
+
+BASELINES: Mapping[str, Callable[[Config, Split, Desk], tuple[np.ndarray, float]]] = {
+    "kmeans": _input_kmeans,
+    "umap": _input_umap,
+}
+
+
 def _finished(outcome: Outcome, samples: Split) -> Run:
     config, dataset = outcome.trial.config, samples.whole
     model = fitting.trained(outcome, dataset, samples.scaling(config.data.scaling))
     pretrained = config.pretraining.layer_wise_steps + config.pretraining.fine_tuning_steps > 0
     reconstructions = _reconstructions(config, model.model, outcome, samples) if pretrained else None
-    if reconstructions:
-        _report_dead_units(*reconstructions)
-    _report_empty_clusters(config, outcome)
+    if "kmeans" in outcome.labels:
+        found, scaling = (outcome.labels["final"], outcome.labels["kmeans"]), samples.scaling(config.data.scaling)
+        outcome.remarks += remarks.on_baseline(*found, dataset.x, scaling, config.seed)
     return Run(config, dataset, outcome, model, np.exp(outcome.log_q), reconstructions)
 
 
@@ -265,22 +293,3 @@ def _reconstructions(config: Config, model: Any, outcome: Outcome, samples: Spli
     taken = take_rows(x, rows)
     made = np.asarray(networks.reconstruct(model, outcome.pretrained, taken))
     return np.asarray(taken), expit(made) if config.pretraining.loss == "bce_logits" else made
-
-
-def _report_dead_units(samples: np.ndarray, reconstructions: np.ndarray) -> None:
-    if np.ptp(samples, axis=0).any() and not np.ptp(reconstructions, axis=0).any():
-        warnings.warn(
-            "the autoencoder reconstructs all samples alike: in one of its layers every unit has died. "
-            "Another seed or a lower pretraining.learning_rate may train it",
-            stacklevel=2,
-        )
-
-
-def _report_empty_clusters(config: Config, outcome: Outcome) -> None:
-    k = config.clustering.n_clusters
-    n_empty = k - len(np.unique(outcome.labels["final"]))
-    if n_empty:
-        warnings.warn(
-            f"{n_empty} of {k} clusters are empty: size_balance=1, resets or reseed_empty=true may keep them alive",
-            stacklevel=2,
-        )

@@ -1,6 +1,7 @@
-"""Runs a grid of trials as one sweep: python -m experiments.sweep --data NAME|FILE …; see --help."""
+"""dec-jax sweep: runs a grid of trials as one sweep."""
 
 import argparse
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from dec_jax import data
 from dec_jax.data.cache import cache_folder
 from dec_jax.identity import fingerprint, identity
 from dec_jax.runner import build, capacity, estimate, grid, ray_workers, sweep_pictures, table, table_arguments
+from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import Config, describe
 from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.grid import Grid
@@ -25,11 +27,17 @@ from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import split
 from dec_jax.runner.sweep_folder import PICTURES_FOLDER, Row, SweepFolder
 from dec_jax.runner.trainer import train
+from dec_jax.runner.webpage import PAGE_FILE, kept, page
 from dec_jax.runner.work import Trial, Workshop, by_pretraining, trial_id
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice, check_integer
 
 ENGINES = ("local", "ray")
+# The options of --help; the others stand in --help-all.
+SHOWN = (
+    *("--data", "--labels", "--n-clusters", "--bottleneck", "--seeds", "--preset", "--config", "--set"),
+    *("--out", "--engine", "--dry-run", "--overwrite"),
+)
 SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_OF_SILENCE = 600.0  # of the other processes, after which the first one says for what it waits
 
@@ -41,20 +49,21 @@ class Place(NamedTuple):
     n_processes: int
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
     """The command line."""
-    cli = argparse.ArgumentParser(
-        prog="python -m experiments.sweep",
+    cli = CommandParser(
+        prog="dec-jax sweep",
+        usage="dec-jax sweep [--data NAME|FILE --n-clusters K,…] [OPTION …]",
+        shown=SHOWN,
+        more=f"keys of --set:\n{describe()}\n",
         description="Runs every combination of the settings given as one sweep, and writes a table and pictures.",
-        epilog=f"keys of --set:\n{describe()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     grid.add_arguments(cli)
     table_arguments.add_arguments(cli)
     cli.add_argument("--out", type=Path, metavar="DIR", help="default: runs/sweep-DATA")
     cli.add_argument("--held-out", type=float, default=0.1, metavar="F", help="fraction not trained on (default: 0.1)")
     cli.add_argument("--cache", type=Path, metavar="DIR", help="folder of pretrained networks, shared by all sweeps")
-    cli.add_argument("--memory", metavar="SIZE", help="what a device may use, like 8GB (default: most of what it has)")
+    cli.add_argument("--memory", metavar="SIZE", help="a device may use, like 8GB (default: most of it)")
     cli.add_argument("--data-shards", type=int, default=1, metavar="N", help="devices that share one trial's samples")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
     cli.add_argument("--engine", default="local", metavar="NAME", help=f"{', '.join(ENGINES)} (default: local)")
@@ -63,18 +72,24 @@ def parser() -> argparse.ArgumentParser:
     cli.add_argument("--process-id", type=int, metavar="I", help="which of them this one is, 0 to N − 1")
     cli.add_argument("--dry-run", action="store_true", help="only say what would be done")
     cli.add_argument("--report", type=Path, metavar="DIR", help="draw the pictures of a finished sweep again")
+    cli.add_argument("--no-report", action="store_false", dest="page", help="leave report.html out")
     cli.add_argument("--overwrite", action="store_true", help="throw away another sweep in the folder")
     return cli
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs the command and returns its exit status: 0, 2 for bad input, 130 when it was interrupted."""
+    """Runs the command and returns its exit status; see `failures.reported`."""
+    words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    return reported(lambda: report(arguments.report) if arguments.report else run(arguments))
+    command = f"dec-jax sweep {shlex.join(words)}"
+    again = arguments.report
+    return reported(lambda: report(again, with_page=arguments.page) if again else run(arguments, command))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Says what will be done, runs what is left of it, and writes the table and the pictures.
+def run(arguments: argparse.Namespace, command: str) -> None:
+    """Says what will be done, runs what is left of it, and writes the table, the pictures and the page.
+
+    The page names the command.
 
     Raises:
         TypeError, ValueError, OSError: bad input, found before any training.
@@ -89,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
             for text in [*grid.describe(chosen), *estimate.describe(shop, trials, sizes)]:
                 print(text, file=sys.stderr)
         if not arguments.dry_run:
-            _sweep(arguments, chosen, shop, trials)
+            _sweep(arguments, chosen, (shop, trials), command)
 
 
 def _place(arguments: argparse.Namespace) -> Place:
@@ -137,9 +152,17 @@ def cache_of(folder: Path | None) -> Path:
     return folder or cache_folder() / "pretraining"
 
 
-def _sweep(arguments: argparse.Namespace, chosen: Grid, shop: Workshop, trials: list[Trial]) -> None:
-    """Runs this process's share of what is left, and lets the first process write the table and the pictures."""
+def _sweep(arguments: argparse.Namespace, chosen: Grid, prepared: tuple[Workshop, list[Trial]], command: str) -> None:
+    """Runs this process's share of what is left, and lets the first process write the table, the pictures and the page.
+
+    Args:
+        arguments: of the command line.
+        chosen: the grid.
+        prepared: what trials are trained with, and the trials.
+        command: the one that repeats the sweep.
+    """
     table.check_installed()
+    shop, trials = prepared
     place, out = _place(arguments), (arguments.out or default_out(chosen)).expanduser()
     known_as = _identity(chosen, shop, arguments.held_out)
     shop.name = identity(**known_as)
@@ -159,8 +182,9 @@ def _sweep(arguments: argparse.Namespace, chosen: Grid, shop: Workshop, trials: 
         split = shop.split
         lines = [table.line(trial, rows[trial.id], split.whole.y, split.held_out) for trial in trials]
         table.write(table.to_frame(lines), out)
+        kept.write(out, {"command": command})
         folder.finish()
-    report(out)
+    report(out, with_page=arguments.page)
 
 
 def _identity(chosen: Grid, shop: Workshop, held_out: float) -> dict:
@@ -245,8 +269,10 @@ def _silence(missing: dict[int, int]) -> str:
     )
 
 
-def report(out: Path) -> None:
-    """Prints the table and draws the pictures of a finished sweep.
+def report(out: Path, *, with_page: bool = True) -> None:
+    """Prints the table and draws the pictures and the page of a finished sweep.
+
+    A page that cannot be drawn is left out with a warning.
 
     Raises:
         FileNotFoundError, ValueError: the folder holds no whole results.
@@ -261,3 +287,15 @@ def report(out: Path) -> None:
     folder.mkdir()
     drawn = sweep_pictures.draw(frame, swept, folder)
     console.print(f"{len(drawn)} pictures and {', '.join(table.FILES)} are in {out}", soft_wrap=True)
+    if with_page and _write_page(out):
+        console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
+
+
+def _write_page(out: Path) -> bool:
+    """Writes the page; returns whether that went well."""
+    try:
+        page.write(out)
+    except Exception as error:  # no failure of a page is worth a finished sweep
+        warnings.warn(f"{PAGE_FILE} was not written: {error or type(error).__name__}", stacklevel=2)
+        return False
+    return True

@@ -11,13 +11,21 @@ from dec_jax.data.atomic import atomic_write
 from dec_jax.folder_lock import lock
 from dec_jax.row_log import RowLog, read_rows
 from dec_jax.runner import table
+from dec_jax.runner.webpage import KEPT_FILE, PAGE_FILE
 from dec_jax.storage import Store
 
 IDENTITY_FILE = "sweep.json"
 ROWS_FOLDER = "rows"
 UNFINISHED = "unfinished"
 PICTURES_FOLDER = "pictures"
-MADE = (ROWS_FOLDER, UNFINISHED, *table.FILES, PICTURES_FOLDER)  # what a sweep leaves besides its identity and its lock
+MADE = (
+    ROWS_FOLDER,
+    UNFINISHED,
+    *table.FILES,
+    PICTURES_FOLDER,
+    PAGE_FILE,
+    KEPT_FILE,
+)  # what a sweep leaves besides its identity and its lock
 FOREIGN = ("result.json", *MADE)  # what the folder of something else must not hold: a run's, or what would be replaced
 
 Row = dict[str, Any]

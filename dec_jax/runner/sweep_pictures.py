@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dec_jax.runner.config import show
-from dec_jax.runner.pictures import GREY, MAX_ROWS, SCORES, _colours, _figure, _save, _tick, _tidy
+from dec_jax.runner.panels import SCORES
+from dec_jax.runner.pictures import GREY, MAX_ROWS, _colours, _figure, _save, _tick, _tidy
 from dec_jax.runner.suggestion import CRITERIA, Suggestion, check_columns, over_seeds, suggest_n_clusters
 from dec_jax.runner.table import COLUMNS
 
@@ -31,8 +32,6 @@ NAMES = SCORES | {
     "seconds": "seconds per trial",
     K: "number of clusters k",
     M: "dimensions of the embedding m",
-    "clustering.learning_rate": "learning rate of clustering",
-    "pretraining.learning_rate": "learning rate of pretraining",
     "clustering.alpha": "degrees of freedom α",
     "clustering.update_interval": "update interval λ, in steps",
     "network.hidden": "hidden layers",
@@ -190,7 +189,7 @@ def _setting_curves(
 
 
 def _draw_measure(ax: "Axes", frame: "DataFrame", setting: str, measure: str, number: int) -> None:
-    """The mean over the seeds with a band of one standard deviation, or bars of it where values are no numbers."""
+    """The mean over the seeds with a band of one standard deviation, or bars of it where values are not numbers."""
     curve = over_seeds(frame, setting, measure)
     mean, spread = curve["mean"].to_numpy(), curve["std"].fillna(0).to_numpy()
     colour = _colours([number])[0]

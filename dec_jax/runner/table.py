@@ -19,6 +19,7 @@ from rich.table import Table
 from dec_jax import metrics
 from dec_jax.data import UNLABELLED
 from dec_jax.data.atomic import atomic_write
+from dec_jax.data.extras import need
 from dec_jax.identity import git_commit, versions
 from dec_jax.runner.config import FIELDS
 from dec_jax.runner.criteria import criteria
@@ -54,6 +55,7 @@ FIGURES: Mapping[str, type] = {  # of a trial, besides its scores
     "steps": int,
     "stop_reason": str,
     "error": str,
+    "remarks": str,
     "commit": str,
     "versions": str,
 }
@@ -96,6 +98,7 @@ def make_row(outcome: Outcome, held_out: np.ndarray) -> Row:
     if outcome.error is None:
         row |= criteria(outcome.z, outcome.log_q, outcome.labels["final"], held_out)
     row |= {"steps": outcome.steps, "stop_reason": outcome.stop_reason, "error": outcome.error}
+    row |= {"remarks": "; ".join(outcome.remarks) or None}
     row |= {"seconds": outcome.seconds, "rates": outcome.rates, "from_cache": outcome.from_cache}
     return row | _computed_by()
 
@@ -223,7 +226,7 @@ def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":
         standard deviation is the sample's, and missing where n is 1.
     """
     settings = [name for name in swept if name != "seed"]
-    names = _measures(frame)
+    names = measures(frame)
     groups = frame.groupby(settings or (lambda _: 0), sort=False, dropna=False)
     columns = {"n": (names[0], "count")}
     columns |= {f"{name}_{what}": (name, what) for name in names for what in ("mean", "std")}
@@ -233,19 +236,19 @@ def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":
 
 def print_summary(frame: "DataFrame", swept: Sequence[str], console: Console) -> None:
     """Prints the summary, the best 40 combinations by its first score, and says how many were left out."""
-    names = _measures(frame)
+    names = measures(frame)
     settings = [name for name in swept if name != "seed"]
     best = summary(frame, swept).sort_values(f"{names[0]}_mean", ascending=False, kind="stable")
     table = Table(*settings, "n", *(name.upper() if name in SCORES else name for name in names))
     for row in best.head(MAX_SHOWN).to_dict("records"):
-        measures = (_plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names)
-        table.add_row(*(_show(row[name]) for name in settings), str(row["n"]), *measures)
+        cells = (plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names)
+        table.add_row(*(shown(row[name]) for name in settings), str(row["n"]), *cells)
     console.print(table)
     if len(best) > MAX_SHOWN:
         console.print(f"{len(best) - MAX_SHOWN:,} more combinations, none of them better, are in {CSV_FILE}")
 
 
-def _measures(frame: "DataFrame") -> list[str]:
+def measures(frame: "DataFrame") -> list[str]:
     """The scores or, where no trial has one, those of the other criteria that some trial has."""
     for group in (SCORES, CRITERIA):
         known = [name for name in group if frame[name].notna().any()]
@@ -267,21 +270,19 @@ def _parse(name: str, text: str) -> Any:
     return PARSERS[COLUMNS.get(name, str)](text) if text else None
 
 
-def _show(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a setting as a table for people has it."""
     if _pandas().isna(value):
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _plus_minus(mean: float, deviation: float) -> str:
+def plus_minus(mean: float, deviation: float) -> str:
+    """A mean and, where it is known, its deviation; "–" where neither is."""
     if mean != mean:
         return "–"
     return f"{mean:.4f}" if deviation != deviation else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def _pandas() -> types.ModuleType:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError('tables of a sweep need pandas: pip install "dec_jax[sweep]"') from error
-    return pandas
+    return need("pandas", "sweep", "the table of a sweep")

@@ -20,7 +20,7 @@ from dec_jax.runner.split import Split
 from dec_jax.storage import Store
 
 Row = dict[str, Any]
-FORMAT = 2  # of kept work: another one for every change of the code that changes what training yields
+FORMAT = 3  # of kept work: another one for every change of the code that changes what training yields
 
 
 class Trial(NamedTuple):
@@ -46,6 +46,7 @@ class Outcome:
         steps: updates of the clustering phase.
         stop_reason: why clustering stopped: "tolerance", "max_steps" or "failed".
         error: what went wrong, or None.
+        remarks: what whoever reads the result should know of it, a line each.
         pretrained: the network's parameters before clustering.
         params: its parameters after; a decoder that clustering did not need is that of pretraining.
         centroids: (k, m).
@@ -62,6 +63,7 @@ class Outcome:
     steps: int = 0
     stop_reason: str = ""
     error: str | None = None
+    remarks: list[str] = field(default_factory=list)
     pretrained: Params = field(default_factory=dict, repr=False)
     params: Params = field(default_factory=dict, repr=False)
     centroids: np.ndarray | None = field(default=None, repr=False)

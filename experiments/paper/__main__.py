@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from dec_jax import data
 from dec_jax.folder_lock import lock
-from dec_jax.runner.failures import say
+from dec_jax.runner.failures import reported, say
 from dec_jax.runner.presets import N_CLUSTERS
 from dec_jax.validation import check_choice, check_integer
 from experiments.paper import targets
@@ -19,7 +18,6 @@ from experiments.paper.context import SCALES, Context, Unavailable
 
 ALL = "all"
 SEEDS = {"full": 5, "fast": 5, "laptop": 3}
-ERRORS = (ValueError, TypeError, OSError, ArithmeticError, ImportError)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,23 +68,18 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0; 1 where a target could not be made; 2 for bad input; 130 when it was interrupted.
+        0; 1 where a target could not be made; else as `failures.reported`.
     """
     arguments = parser().parse_args(words)
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: say("warning", message)
-        try:
-            check_choice("target", arguments.target, (*targets.TARGETS, ALL))
-            context = read_context(arguments)
-            names = list(targets.TARGETS) if arguments.target == ALL else [arguments.target]
-            with lock(context.out):
-                return max([_make(name, context) for name in names])
-        except KeyboardInterrupt:
-            print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
-            return 130
-        except ERRORS as error:
-            say("error", error)
-            return 2
+    return reported(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    check_choice("target", arguments.target, (*targets.TARGETS, ALL))
+    context = read_context(arguments)
+    names = list(targets.TARGETS) if arguments.target == ALL else [arguments.target]
+    with lock(context.out):
+        return max([_make(name, context) for name in names])
 
 
 def _make(name: str, context: Context) -> int:

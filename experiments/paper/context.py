@@ -37,7 +37,7 @@ LAPTOP = {"pretraining.fine_tuning_steps": 1500, "clustering.max_steps": 1500}  
 RELEASED_INTERVALS = {"mnist": 160, "stl10-hog": 40, "reuters": 20, "reuters10k": 20}
 
 
-class Unavailable(Exception):  # noqa: N818 - it is no mistake of anybody's
+class Unavailable(Exception):  # noqa: N818 - nobody made a mistake
     """Data or memory that cannot be had; the message says how a user gets it."""
 
 

@@ -55,7 +55,7 @@ def thin_out(dataset: Dataset, rate: float, seed: int) -> Dataset:
         The kept samples in their order.
 
     Raises:
-        TypeError, ValueError: the rate is no number in its range.
+        TypeError, ValueError: the rate is not a number in its range.
     """
     check_number("rate", rate, 0, 1, exclusive=True)
     _, rank = np.unique(dataset.y, return_inverse=True)

@@ -70,7 +70,7 @@ def test_files_that_are_missing_or_something_else(tmp_path, read, suffix):
         read(path)
     path.rmdir()
     path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe" * 50)
-    with pytest.raises(ValueError, match=rf"x\{suffix} is damaged, or no \{suffix} file"):
+    with pytest.raises(ValueError, match=rf"x\{suffix} is damaged, or is not a \{suffix} file"):
         read(path)
 
 

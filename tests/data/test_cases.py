@@ -64,7 +64,7 @@ def test_the_same_numbers_from_each_dialect(open_case, name):
     [
         ("empty.csv", "empty file"),
         ("header_only.csv", "a header alone"),
-        ("table.xlsx", r"is damaged, or no \.xlsx file"),
+        ("table.xlsx", r"is damaged, or is not a \.xlsx file"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(open_case, name, problem):

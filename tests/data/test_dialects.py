@@ -31,6 +31,8 @@ COMMA = Numerals(",")
         ("1,5 2,5 3,5\n4,5 5,5 6,5\n", WHITESPACE, COMMA, None),
         ("1\t2\t\t3\n4\t\t5\t6\n7\t8\t9\n", WHITESPACE, PLAIN, None),
         ("1, 2, 3\n4, 5, 6\n", ",", PLAIN, None),
+        ("text\nword 1 2\nword 3 4\nword 5 6\n", ",", PLAIN, ("text",)),
+        ("a b\nx 1 2\ny 3 4\nz 5 6\n", WHITESPACE, PLAIN, ("", "a", "b")),
         ("name,text\nx,12 months\ny,3 years\n", ",", PLAIN, ("name", "text")),
         ("sep=;\na;b\n1;2\n", ";", PLAIN, ("a", "b")),
         ("1\n2\n3\n", ",", PLAIN, None),
@@ -77,6 +79,9 @@ def rows(text):
         ("0 0.5 0.7", ("0",)),
         ("sex,size f,1 m,2", ("sex", "size")),
         ("sex,place f,x m,y f,y", ("sex", "place")),
+        ("0,1,2,sample_id 0.5,0.1,3,s0 0.1,0.1,3,s1", ("0", "1", "2", "sample_id")),
+        ("0,1,sample_id 0.5,0.1,s0 0.1,0.1,s1", ("0", "1", "sample_id")),
+        (",0,1,2,kind 0,5,6,7,red 1,5,5,5,blue", ("", "0", "1", "2", "kind")),
         ("a,b", ("a", "b")),
         ("a,b NA,5 3,NA", ("a", "b")),
     ],
@@ -101,6 +106,9 @@ def test_what_is_a_header(text, names):
         "1,2,3 4,5,6",
         "nan,a 5,6",
         "a,b,c,d 1,2",
+        "s0,0,1,2 s1,5,6,7 s2,7,8,9",
+        "red,0,1 blue,5,6 red,7,8 blue,3,4",
+        "yellow,0,1 blue,5,6 red,7,8 blue,3,4",
     ],
 )
 def test_what_is_no_header(text):
@@ -131,7 +139,7 @@ def test_packed_text(pack):
 
 
 def test_a_packed_file_that_would_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("dec_jax.data.dialects.UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr("dec_jax.data.packed.LIMIT", 1000)
     with pytest.raises(ValueError, match="unpacks to more than"):
         decode(gzip.compress(b"0" * 10**6), HERE)
 
@@ -140,7 +148,7 @@ def test_a_packed_file_that_would_fill_the_memory(monkeypatch):
     "content", [b"\x00\x01\x02", b"\x89PNG\r\n\x1a\n\xff\xfe" * 50, b"\xff\xfe\x00", b"a,b\n\x07,1"]
 )
 def test_bytes_that_are_no_text(content):
-    with pytest.raises(ValueError, match=r"mine\.csv is damaged, or no \.csv file"):
+    with pytest.raises(ValueError, match=r"mine\.csv is damaged, or is not a \.csv file"):
         decode(content, HERE)
 
 

@@ -58,7 +58,7 @@ def test_a_file_without_a_matrix(tmp_path):
 def test_a_damaged_file(tmp_path, size):
     path = write(tmp_path / "mine.h5ad", X)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match=r"is damaged, or no \.h5ad file"):
+    with pytest.raises(ValueError, match=r"is damaged, or is not an \.h5ad file"):
         load(path)
 
 

@@ -166,7 +166,7 @@ def test_saved_scaling_scales_new_samples_alike(rule):
     ],
 )
 def test_damaged_saved_scaling(fields):
-    with pytest.raises(ValueError, match="no saved scaling"):
+    with pytest.raises(ValueError, match="not a saved scaling"):
         Scaling.from_json(fields)
 
 

@@ -1,4 +1,6 @@
+import bz2
 import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,32 @@ DIALECTS = {
     "trailing commas": text(trailing=",").encode(),
     "comments": b"# measured 2021\n#\n" + text().encode() + b"",
     "empty lines": text().replace("\n", "\n\n").encode(),
+    "two packings": bz2.compress(text().encode()),
+    "a third packing": lzma.compress(text().encode()),
+    "UTF-16 without a mark": text().encode("utf-16-le"),
+    "UTF-16 from the other end": text().encode("utf-16-be"),
+    "UTF-32": text().encode("utf-32"),
+    "packed UTF-16 of tabs": gzip.compress(text("\t").encode("utf-16")),
+    "headerless semicolons": text(";", header=False).encode(),
+    "headerless decimal commas": text(";", ",", header=False).encode(),
+    "headerless tabs": text("\t", header=False).encode(),
+    "headerless spaces": text(" ", header=False).encode(),
+    "tabs and decimal commas": text("\t", ",").encode(),
+    "bars and decimal commas": text("|", ",").encode(),
+    "aligned spaces": text("   ").encode(),
+    "spaces after commas": text(", ").encode(),
+    "Excel's first line": b"sep=;\n" + text(";", ",").encode(),
+    "Excel in German": text(";", ",", end="\r\n").encode("utf-8-sig"),
+    "Excel in German, of old": text(";", ",", end="\r\n").encode("cp1252"),
+    "CR and semicolons": text(";", end="\r").encode(),
+    "trailing semicolons": text(";", trailing=";").encode(),
+    "trailing tabs": text("\t", trailing="\t").encode(),
+    "comments of another kind": b"% measured 2021\n%\n" + text().encode(),
+    "names in a comment": ("# " + text().replace('"', "").replace(", kg", " kg")).encode(),
+    "empty lines first and last": ("\n\n" + text() + "\n\n").encode(),
+    "large exponents": text().replace("e-07", "E-7").encode(),
+    "names in other quotes": text().replace('"height"', "height").encode(),
+    "all of it quoted": "\n".join(",".join(f'"{value}"' for value in row) for row in [NAMES, *X.tolist()]).encode(),
     "quoted": "\n".join(",".join(f'"{value!r}"' for value in row) for row in X.tolist()).encode(),
 }
 
@@ -49,10 +77,12 @@ def test_the_same_numbers_from_each_dialect(tmp_path, dialect, suffix):
     path.write_bytes(DIALECTS[dialect])
     frame, notes = read_table(path)
     np.testing.assert_array_equal(frame.to_numpy(), X)
-    named = dialect not in ("headerless", "quoted")
-    assert list(frame.columns) == (NAMES if named else ["0", "1", "2"])
-    assert ("the first line is the header" if named else "no header") in notes[0]
-    assert ("cp1252" in notes[0]) == (dialect == "latin-1")
+    names = ["0", "1", "2"] if "headerless" in dialect or dialect == "quoted" else NAMES
+    if dialect == "names in a comment":
+        names = [name.replace(", kg", " kg") for name in NAMES]
+    assert list(frame.columns) == names
+    assert ("no header" in notes[0]) == (names[0] == "0")
+    assert ("cp1252" in notes[0]) == (dialect in ("latin-1", "Excel in German, of old"))
 
 
 def test_thousands(tmp_path):
@@ -128,7 +158,7 @@ def test_damaged_files(tmp_path, suffix, content):
     if (suffix, content) == (".csv", b"PAR1"):
         content = b"PAR1\x00"
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"is damaged, or no \{suffix} file") as raised:
+    with pytest.raises(ValueError, match=rf"is damaged, or is not a \{suffix} file") as raised:
         read_table(Path(path))
     assert "\n" not in str(raised.value)
 

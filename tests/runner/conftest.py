@@ -57,14 +57,16 @@ def finished(files, tmp_path_factory):
 def small(files, tmp_path_factory):
     """What a finished run without layer-wise pretraining, labels and pictures left."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_draw", lambda folder, run: None)
+        patch.setattr(report, "_draw", lambda folder, run, plane: None)
+        patch.setattr(report, "_write_page", lambda folder, run, plane: None)
         return cluster(files.x, tmp_path_factory.mktemp("small") / "out", settings=SMALL)
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
-    """Leaves the pictures out, which take longer than the rest."""
-    monkeypatch.setattr(report, "_draw", lambda folder, run: None)
+    """Leaves the pictures and the page out, which take longer than the rest."""
+    monkeypatch.setattr(report, "_draw", lambda folder, run, plane: None)
+    monkeypatch.setattr(report, "_write_page", lambda folder, run, plane: None)
 
 
 @pytest.fixture

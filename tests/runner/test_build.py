@@ -12,7 +12,7 @@ from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data import Dataset
 from dec_jax.losses import RECONSTRUCTION_LOSSES, gaussian, log_target_distribution, students_t
 from dec_jax.resets import ReseedEmpty, SoftReset
-from dec_jax.runner import build
+from dec_jax.runner import build, presets
 from dec_jax.runner.config import Config
 
 DATA = Dataset("mine.npy", np.random.default_rng(0).normal(size=(300, 8)))
@@ -90,7 +90,10 @@ def test_scaling_follows_the_data(dataset, rule):
         ({"pretraining__layer_wise_steps": 10**7}, "pretraining.layer_wise_steps must be"),
         ({"pretraining__fine_tuning_steps": 10**7}, "pretraining.fine_tuning_steps must be"),
         ({"data__unlabelled": True}, "unknown data set with unlabelled samples"),
-        ({"pretraining__loss": "bce"}, "pretraining.loss=bce needs data.scaling=unit, got standardize"),
+        (
+            {"pretraining__loss": "bce"},
+            "pretraining.loss=bce needs samples between 0 and 1, and data.scaling=standardize makes them lie between -",
+        ),
         (
             {"pretraining__loss": "bce", "data__scaling": "unit"},
             "pretraining.loss=bce needs network.reconstruction_activation=sigmoid, got linear",
@@ -465,14 +468,16 @@ def test_assignment():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, ()),
+        ({}, (ReseedEmpty(20),)),
+        ({"reseed_empty": False}, ()),
+        ({"kernel": "logits"}, ()),
         ({"reseed_empty": True}, (ReseedEmpty(),)),
-        ({"resets": 3}, (SoftReset(20 * 1000 // 100, 3, 0.8),)),
+        ({"resets": 3}, (SoftReset(20 * 1000 // 100, 3, 0.8), ReseedEmpty(20))),
         (
             {"resets": 1, "reset_every": 3, "reset_keep": 0.5, "reseed_empty": True},
             (SoftReset(30, 1, 0.5), ReseedEmpty()),
         ),
-        ({"batch_size": 3000, "resets": 2, "reset_every": 1}, (SoftReset(1, 2),)),
+        ({"batch_size": 3000, "resets": 2, "reset_every": 1, "reseed_empty": False}, (SoftReset(1, 2),)),
     ],
 )
 def test_resets_count_in_epochs_and_are_a_step_apart_at_least(values, expected):
@@ -518,3 +523,48 @@ def test_traced_stages_have_the_numbers_of_their_configuration():
     found, expected = traced(one.numbers("pretraining")), build.stages(one, build.network(one, 8, None), None)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     np.testing.assert_allclose(jax.tree.leaves(found), jax.tree.leaves(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("activation", "low", "high", "is_refused"),
+    [
+        ("sigmoid", 0, 1, False),
+        ("sigmoid", 0, 1.1, True),
+        ("sigmoid", -0.1, 1, True),
+        ("tanh", -1, 1, False),
+        ("tanh", -1, 2, True),
+        ("relu", 0, 99, False),
+        ("relu", -1, 99, True),
+        ("linear", -99, 99, False),
+    ],
+)
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_a_reconstruction_that_does_not_reach_the_scaled_samples_is_refused(make, activation, low, high, is_refused):
+    x = np.linspace(low, high, 300).reshape(100, 3)
+    values = {"network__reconstruction_activation": activation, "data__scaling": "none", "clustering__n_clusters": 3}
+    if not is_refused:
+        build.resolve(config(**values), Dataset("x", make(x)))
+        return
+    with pytest.raises(
+        ValueError, match=f"reconstruction_activation={activation} needs samples between .* -?[0-9.]+ and"
+    ):
+        build.resolve(config(**values), Dataset("x", make(x)))
+
+
+def test_what_is_not_reconstructed_needs_no_activation_that_reaches_it():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    values = {"network.reconstruction_activation": "sigmoid", "clustering.n_clusters": 3}
+    build.resolve(presets.config_of("auto").with_values(values), Dataset("x", x))
+    build.resolve(presets.config_of("fast").with_values(values | {"data.scaling": "unit"}), Dataset("x", x))
+    with pytest.raises(ValueError, match="needs samples between 0 and 1, and data.scaling=standardize"):
+        build.resolve(presets.config_of("fast").with_values(values), Dataset("x", x))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+@pytest.mark.parametrize("preset", ["auto", "fast", "demo"])
+def test_a_few_samples_fit_every_preset_with_as_many_clusters(preset, n):
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    found = build.resolve(presets.config_of(preset).with_values({"clustering.n_clusters": n}), Dataset("x", x))
+    assert found.clustering.batch_size == n
+    if preset == "auto":
+        assert found.clustering.neighbors == min(5, n - 1)

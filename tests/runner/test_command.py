@@ -1,11 +1,12 @@
 import csv
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import dec_jax
-from dec_jax import assign, embed, load_model, soft_assign
+from dec_jax import assign, data, embed, load_model, soft_assign
 from dec_jax.runner import command, run
 
 from .tiny_run import SMALL
@@ -45,10 +46,13 @@ def test_a_model_of_a_table_knows_its_columns_and_ids(tmp_path, capsys):
     words = words_of(tmp_path / "table.csv", "--id-column", "customer_id", "--out", tmp_path / "run", settings=SMALL)
     words[words.index("10")] = "2"
     assert run.main(words) == 0
+    assert "customer_id  id        0        ids\n" in capsys.readouterr().err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert data.Encoding.from_json(result["table"]) == load_model(tmp_path / "run" / "model").encoding
     table[["kind", "customer_id", "width"]].iloc[::-1].to_csv(tmp_path / "new.csv", index=False)
     out = tmp_path / "labels.csv"
     assert command.main(["assign", str(tmp_path / "run"), str(tmp_path / "new.csv"), "--out", str(out)]) == 0
-    found = {row["id"]: int(row["label"]) for row in rows(out)}
+    found = {row["customer_id"]: int(row["label"]) for row in rows(out)}
     with np.load(tmp_path / "run" / "assignments.npz") as kept:
         assert [found[f"c,{i}"] for i in range(80)] == kept["labels"].tolist()
     table.drop(columns="kind").to_csv(tmp_path / "less.csv", index=False)
@@ -61,4 +65,6 @@ def test_help_version_and_unknown_commands(capsys):
     assert command.main(["--version"]) == 0
     assert dec_jax.__version__ in capsys.readouterr().out
     assert command.main(["asign"]) == 2
-    assert "unknown command 'asign' (accepted: run, sweep, assign, embed)" in capsys.readouterr().err
+    assert (
+        "unknown command 'asign' (accepted: run, sweep, report, assign, embed, completion)" in capsys.readouterr().err
+    )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dec_jax.runner.config import (
+    ALIASES,
     FIELDS,
     OPTIONS,
     SECTIONS,
@@ -258,7 +259,7 @@ def test_a_template_brings_back_what_varies():
     config = Config().with_values(others())
     template = config.template()
     assert hash(template) == hash(config.template())
-    free = ("clustering.tolerance", "clustering.max_steps", "clustering.update_interval")
+    free = ("clustering.tolerance", "clustering.max_steps", "clustering.update_interval", "pretraining.warmup")
     host = {name: others()[name] for name in free}
     named = {name: others()[name] for name in ("data.name", "data.labels", "preset")}
     back = template.with_values({name: value.item() for name, value in config.numbers().items()} | host | named).flat()
@@ -270,7 +271,7 @@ def test_configurations_that_differ_in_traced_numbers_and_names_have_one_templat
     free = ["seed", "preset", "data.name", "data.labels", "clustering.tolerance", "clustering.max_steps"]
     free += ["pretraining.learning_rate", "pretraining.momentum", "clustering.learning_rate", "clustering.momentum"]
     free += ["clustering.alpha", "clustering.gamma", "clustering.distance_weight", "clustering.balance"]
-    free += ["clustering.update_interval"]
+    free += ["clustering.update_interval", "pretraining.warmup"]
     free += ["clustering.target_power", "clustering.target_balance"]
     found = {name for name in FIELDS if Config().with_values({name: others()[name]}).template() == Config().template()}
     assert found == set(free)
@@ -311,7 +312,7 @@ def test_numbers_have_the_types_that_programs_compute_in():
 def test_numbers_of_one_phase():
     config = Config().with_values({"clustering.size_balance": 2.0})
     pretraining, clustering = config.numbers("pretraining"), config.numbers("clustering")
-    assert set(pretraining) == {"seed", "pretraining.learning_rate", "pretraining.momentum"}
+    assert set(pretraining) == {"seed", *(f"pretraining.{name}" for name in ("learning_rate", "momentum", "warmup"))}
     assert pretraining | clustering == config.numbers()
     assert pretraining.keys() & clustering.keys() == {"seed"}
 
@@ -364,7 +365,7 @@ def test_identities_are_as_json_has_them():
 def test_the_help_explains_every_key_with_its_choices_and_default():
     lines = {line.split()[0]: line for line in describe().splitlines()}
     hidden = {*OPTIONS.values(), "clustering.parameters"}
-    assert lines.keys() == (FIELDS.keys() - hidden) | {"objective.NAME"}
+    assert lines.keys() == (FIELDS.keys() - hidden) | {"objective.NAME", *ALIASES}
     assert lines["pretraining.learning_rate"].endswith("at the first step (default: 0.1)")
     assert lines["pretraining.schedule"].endswith(": constant, step, cosine (default: step)")
 

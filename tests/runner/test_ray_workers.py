@@ -1,5 +1,5 @@
-import builtins
 import socket
+import sys
 import time
 
 import numpy as np
@@ -171,14 +171,7 @@ def test_an_address_that_is_none():
 
 
 def test_ray_is_missing(monkeypatch):
-    find = builtins.__import__
-
-    def miss(name, *words, **options):
-        if name == "ray":
-            raise ImportError(name)
-        return find(name, *words, **options)
-
-    monkeypatch.setattr(builtins, "__import__", miss)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'engine ray needs Ray: pip install "dec_jax\[ray\]"'):
         ray_workers.connected(None).__enter__()
 

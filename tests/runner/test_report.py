@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import shlex
 import shutil
 import sys
 from importlib.metadata import version
@@ -11,9 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from dec_jax import assign, embed, load_model, metrics, soft_assign
-from dec_jax.runner import report, run, runs
+from dec_jax.identity import fingerprint
+from dec_jax.runner import methods, report, run, runs
+from dec_jax.runner.webpage import page
 
-from .tiny_run import X, Y, cluster, command, read
+from .tiny_run import SMALL, X, Y, cluster, command, read
 
 SCORES = ("acc", "nmi", "ari")
 
@@ -34,13 +37,25 @@ def test_a_result_holds_every_file_and_nothing_else(finished):
 def test_result_says_what_was_done(finished, files):
     result = finished.outcome.result
     assert set(result) == {
-        *("settings", "data", "kmeans", "autoencoder_kmeans", "final", "seconds", "steps_per_second", "steps"),
-        *("stop_reason", "pretraining", "versions", "device", "git_commit"),
+        *(
+            "command",
+            "settings",
+            "data",
+            "kmeans",
+            "autoencoder_kmeans",
+            "final",
+            "seconds",
+            "steps_per_second",
+            "steps",
+        ),
+        *("stop_reason", "remarks", "pretraining", "versions", "device", "git_commit"),
     }
     assert result["pretraining"] == "trained"
     assert result["settings"]["data.name"] == str(files.x)
     assert (result["settings"]["clustering.batch_size"], result["settings"]["data.scaling"]) == (64, "rms")
-    assert result["data"] == {"name": "x.npy", "n_samples": 200, "n_features": 64}
+    assert result["data"] == {"name": "x.npy", "n_samples": 200, "n_features": 64, "sha256": fingerprint(X)}
+    words = command(files.x, "--out", finished.out, "--labels", files.y)
+    assert result["command"] == f"dec-jax run {shlex.join(words)}"
     assert list(result["seconds"]) == ["kmeans", "pretraining", "autoencoder_kmeans", "clustering"]
     assert all(seconds > 0 for seconds in result["seconds"].values())
     assert list(result["steps_per_second"]) == ["pretraining", "clustering"]
@@ -54,7 +69,7 @@ def test_result_says_what_was_done(finished, files):
 def test_scores_are_those_of_the_assignments(finished):
     result, labels = finished.outcome.result, finished.outcome.assignments["labels"]
     assert result["final"] == metrics.scores(Y, labels) | {"cluster_sizes": np.bincount(labels, minlength=10).tolist()}
-    for method in report.methods(result):
+    for method in methods.methods(result):
         assert set(result[method]) == {*SCORES, "cluster_sizes"}
         assert sum(result[method]["cluster_sizes"]) == 200
     last = finished.outcome.history[-1]
@@ -90,7 +105,7 @@ def test_the_model_assigns_as_the_run_did(finished):
 
 def test_without_labels_there_are_no_scores(files, tmp_path, capsys):
     outcome = cluster(files.x, tmp_path / "out")
-    for method in report.methods(outcome.result):
+    for method in methods.methods(outcome.result):
         assert [outcome.result[method][score] for score in SCORES] == [None] * 3
     assert all(row[score] == "" for row in outcome.history for score in SCORES)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(set(report.FILES) - {"confusion.png"})
@@ -122,10 +137,49 @@ def test_without_matplotlib_the_rest_is_written(files, finished, tmp_path, monke
     assert "dec_jax[plots]" in warning
 
 
+def test_a_page_can_be_left_out_and_made_later(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "_draw", lambda folder, run, plane: None)
+    cluster(files.x, tmp_path, "--no-report", settings=SMALL)
+    assert not {"report.html", "report.json"} & {path.name for path in tmp_path.iterdir()}
+    assert "to look at it" not in capsys.readouterr().out
+    assert page.main([str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_page_made_again_is_the_same(finished, tmp_path):
+    out = shutil.copytree(finished.out, tmp_path / "out")
+    assert page.main([str(out)]) == 0
+    assert (out / "report.html").read_bytes() == (finished.out / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ({"jinja2": None}, 'pip install "dec_jax[report]"'),
+        ({}, "no such samples"),
+    ],
+)
+def test_a_page_that_cannot_be_made_does_not_cost_the_result(files, tmp_path, monkeypatch, capsys, broken, expected):
+    def fail(*_):
+        assert (tmp_path / "out" / report.RESULT_FILE).exists()  # it was written first
+        raise ValueError("no such samples")
+
+    monkeypatch.setattr(report, "_draw", lambda folder, run, plane: None)
+    for name, module in broken.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    if not broken:
+        monkeypatch.setattr(report.kept, "of_run", fail)
+    outcome = cluster(files.x, tmp_path / "out", settings=SMALL)
+    assert outcome.result["steps"] == 60
+    assert not (tmp_path / "out" / "report.html").exists()
+    (warning,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: report"))
+    assert expected in warning
+
+
 def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, finished, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(finished.out, tmp_path / "out")
 
-    def fail(path, **_):
+    def fail(path, *_, **__):
         path.write_bytes(b"half")
         assert (out / report.RESULT_FILE).exists()  # it was written first
         raise ValueError("no such font")
@@ -189,7 +243,7 @@ def test_table(finished):
     assert "x.npy: 200 samples × 64 features" in lines[0]
     assert [word for word in lines[2].split() if word.isalpha()] == ["method", "ACC", "NMI", "ARI", "seconds"]
     for method, seconds in (("kmeans", "1.0"), ("autoencoder_kmeans", "23.0"), ("final", "423.0")):
-        (line,) = (line for line in lines if f"│ {report.METHODS[method]} " in line)
+        (line,) = (line for line in lines if f"│ {methods.METHODS[method]} " in line)
         cells = [cell.strip() for cell in line.split("│")[2:-1]]
         assert cells == [*(f"{result[method][score]:.4f}" for score in SCORES), seconds]
     assert "phases: kmeans 1.0 s, pretraining 20.0 s, autoencoder kmeans 3.0 s, clustering 400.0 s" in lines

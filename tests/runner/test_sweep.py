@@ -31,7 +31,7 @@ SET = {
     "max_steps": 40,
     "tolerance": 0,
 }
-FILES = ("pictures", *table.FILES, "rows", "sweep.json")
+FILES = ("pictures", "report.html", "report.json", *table.FILES, "rows", "sweep.json")
 
 
 def command(data, *words, **settings):

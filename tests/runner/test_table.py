@@ -140,7 +140,7 @@ def test_without_pandas_the_error_says_what_to_install(frame, tmp_path, monkeypa
     write(frame, tmp_path)
     monkeypatch.setitem(sys.modules, "pandas", None)
     for use in (lambda: to_frame(ROWS), lambda: read(tmp_path)):
-        with pytest.raises(ImportError, match=r'need pandas: pip install "dec_jax\[sweep\]"'):
+        with pytest.raises(ImportError, match=r'needs pandas: pip install "dec_jax\[sweep\]"'):
             use()
 
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax import n2d
+from dec_jax import n2d, units
 from dec_jax.identity import environment
 from dec_jax.runner import capacity, checkpoint, clustering_phase, pretraining_phase, programs, trainer, work
 from dec_jax.runner.clustering_phase import clustering_groups
@@ -79,7 +80,7 @@ def no_pretraining(monkeypatch):
     def fail(*_):
         raise AssertionError("pretraining began")
 
-    monkeypatch.setattr(pretraining_phase, "_pretrain_group", fail)
+    monkeypatch.setattr(pretraining_phase, "_pretrain_twice", fail)
 
 
 def outcome_of(finished, place):
@@ -137,8 +138,9 @@ def test_a_padded_trial_equals_a_run_of_its_own(finished, again):
     np.testing.assert_array_equal(own.labels["autoencoder_kmeans"], padded.labels["autoencoder_kmeans"])
 
 
-def test_a_grid_of_sizes_and_seeds_needs_five_programs(finished, again):
-    assert finished.count == 5  # a beginning and a window of pretraining; start, advance and finish of clustering
+def test_a_grid_of_sizes_and_seeds_needs_six_programs(finished, again):
+    # Beginning, window and look at the units of pretraining; start, advance and finish of clustering.
+    assert finished.count == 6
     shop = again(anew=True)
     before = shop.compiled.count
     more = trials_of(shop, {K: 4, M: 2, "seed": 7, "clustering.momentum": 0.5})
@@ -168,8 +170,8 @@ def test_an_outcome_says_whose_pretraining_it_has(finished, again):
 
 def test_trials_share_their_pretraining(finished, again, monkeypatch):
     begun = []
-    group = pretraining_phase._pretrain_group
-    monkeypatch.setattr(pretraining_phase, "_pretrain_group", lambda *words: begun.extend(words[2]) or group(*words))
+    twice = pretraining_phase._pretrain_twice
+    monkeypatch.setattr(pretraining_phase, "_pretrain_twice", lambda *words: begun.extend(words[1]) or twice(*words))
     found = outcomes_of(again(anew=True), finished.trials)
     assert sorted((config.network.bottleneck, config.seed) for _, config in begun) == [(2, 0), (2, 1), (3, 0)]
     check_same(found, finished.outcomes)
@@ -192,10 +194,28 @@ def test_a_pretraining_that_becomes_nan_fails_its_own_trials_alone(finished, aga
     found = outcomes_of(shop, trials)
     broken = found.pop(trials[-1].id)
     assert (broken.stop_reason, broken.steps) == ("failed", 0)
-    assert "the loss of fine-tuning became" in broken.error
+    assert re.fullmatch(
+        r"pretraining \(fine-tuning\) failed in step \d+: the .*; lower the learning rate.*", broken.error
+    )
     check_same(found, finished.outcomes)
     assert missing_pretrainings(shop, trials).keys() == {pretraining_key(shop, trials[-1].config)}
     assert line_of(shop, broken)["error"] == broken.error
+
+
+def test_a_network_whose_units_died_is_begun_anew_and_the_others_are_as_ever(finished, again, monkeypatch):
+    def of_seed_1(self, params):
+        return np.where(self.numbers["seed"] == 1, units.DEAD, units.ALIVE)[:, None] * np.eye(1, 4, dtype=int)
+
+    monkeypatch.setattr(pretraining_phase.PretrainingSlots, "units", of_seed_1)
+    found = outcomes_of(again(anew=True), finished.trials)
+    ill = [trial.id for trial in finished.trials if trial.config.seed == 1]
+    assert ill
+    for name in ill:
+        outcome = found.pop(name)
+        assert outcome.error is None
+        assert re.match("in pretraining every unit of encoder layer 1 is dead .*, it went well", outcome.remarks[0])
+        assert not np.array_equal(outcome.z, finished.outcomes[name].z)
+    check_same(found, {name: outcome for name, outcome in finished.outcomes.items() if name not in ill})
 
 
 # Clustering
@@ -209,7 +229,7 @@ def test_a_trial_that_becomes_nan_fails_alone(finished, again, max_steps):
     found = outcomes_of(shop, trials)
     broken = found.pop(extra[0].id)
     assert broken.stop_reason == "failed"
-    assert ("the embedding became NaN" if max_steps == 1 else "the clustering loss became") in broken.error
+    assert re.match(r"clustering failed in step \d+: .* became NaN or infinite first; lower", broken.error)
     check_same(found, finished.outcomes)
     line = line_of(shop, broken)
     assert line["acc"] is None if "acc" in line else line["silhouette"] is None

@@ -1,0 +1,54 @@
+"""What no input may do: raise another error than ours, take long, or take much memory."""
+
+import contextlib
+import resource
+import signal
+import warnings
+
+OURS = (ValueError, TypeError, OSError, MemoryError, ImportError)
+SECONDS = 20
+MEMORY = 200 * 2**20
+
+
+class Hangs(BaseException):
+    """An input took too long."""
+
+
+def peak():
+    """The most bytes that this process has ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def watched(n_bytes=0):
+    """Turns an alarm into an error, and checks what memory was taken.
+
+    Yields:
+        A function that calls another one: what it returns, or the text of its error.
+    """
+
+    def hang(*_):
+        raise Hangs
+
+    before = signal.signal(signal.SIGALRM, hang)
+
+    def call(function, *arguments):
+        signal.alarm(SECONDS)
+        held = peak()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = function(*arguments)
+        except OURS as error:
+            found = f"{type(error).__name__}: {error}"
+        finally:
+            signal.alarm(0)
+        assert not str(found).endswith("Error: "), f"{found} has no message"
+        taken = peak() - held
+        assert taken <= MEMORY + 10 * n_bytes, f"took {taken / 2**20:.0f} MB"
+        return found
+
+    try:
+        yield call
+    finally:
+        signal.signal(signal.SIGALRM, before)
