@@ -221,11 +221,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             return validate_data(self, _flat(x)[0], accept_sparse="csr", reset=False)
         if not hasattr(x, "columns"):
             raise TypeError(f"X must be a frame with the columns of the one trained on, got {type(x).__name__}")
-        names = list(map(str, x.columns))
-        if set(names) != set(self.feature_names_in_):
-            new = [name for name in names if name not in self.feature_names_in_]
-            missing = [name for name in self.feature_names_in_ if name not in names]
-            raise ValueError(f"X must have the columns of the frame trained on, got {new} more and lacks {missing}")
+        _check_names(list(map(str, x.columns)), list(self.feature_names_in_))
         return x
 
     def __sklearn_tags__(self) -> Tags:
@@ -234,6 +230,14 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes
         tags.classifier_tags = ClassifierTags()  # scikit-learn's checks ask everything with predict_proba for them
         return tags
+
+
+def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses a frame that has other columns than the one trained on."""
+    if missing := [name for name in known if name not in names]:
+        raise ValueError(f"X must have the columns of the frame trained on, and lacks {', '.join(map(repr, missing))}")
+    if new := [name for name in names if name not in known]:
+        raise ValueError(f"X must have no more columns than the frame trained on, got {', '.join(map(repr, new))}")
 
 
 def _is_mixed(x: Any) -> bool:

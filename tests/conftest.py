@@ -4,10 +4,39 @@ import os
 from pathlib import Path
 
 import hypothesis
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
+
+UNOPTIMIZED = {"jax_disable_most_optimizations": True}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory):
+    """Compiles quickly, and keeps programs where other tests and their processes find them; returns the folder."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "compiled"  # of all workers
+    folder.mkdir(exist_ok=True)
+    options = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in (options | UNOPTIMIZED).items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    # Processes that tests start compile the same programs.
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (options | UNOPTIMIZED).items():
+            patch.setenv(name.upper(), str(value))
+        yield folder
+    for name, value in (before | dict.fromkeys(UNOPTIMIZED, False)).items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

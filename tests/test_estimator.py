@@ -177,8 +177,8 @@ def test_categories_of_a_frame_are_encoded_alike_in_training_and_later(convert, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(columns="b"), r"got \[\] more and lacks \['b'\]"),
-        (lambda frame: frame.assign(z=1), r"got \['z'\] more and lacks \[\]"),
+        (lambda frame: frame.drop(columns="b"), "lacks 'b'"),
+        (lambda frame: frame.assign(z=1), "no more columns than the frame trained on, got 'z'"),
         (lambda frame: frame.assign(a="high"), "column 'a' must hold numbers, as before .*'high'"),
         (lambda frame: frame.assign(color=1.5), "column 'color' must hold categories as before"),
         (lambda frame: pd.concat([frame, frame[["a"]]], axis=1), "a name of its own for each column, got 'a' 2 times"),

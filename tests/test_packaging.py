@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted(Path(dec_jax.__file__).parent.rglob("*.py"))
-# How modules are installed that have another name than their package.
+# How modules are installed that have another name than their package, or come with one.
 PACKAGES = {
+    "markupsafe": "jinja2",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "umap": "umap-learn",

@@ -6,7 +6,7 @@ import scipy.sparse
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
-from dec_jax import clustering, graph, scan
+from dec_jax import batches, graph, scan
 from dec_jax.convolutional import ConvolutionalEncoder
 from dec_jax.side import Side
 
@@ -58,13 +58,13 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves():
     rows = jnp.repeat(jnp.arange(60), 50)
     given = Side(jnp.asarray(NEAR.indices[:, 1:6], jnp.int32), fade=100)
     for step, share in ((0, 0), (25, 0.25), (100, 1)):
-        partners = np.asarray(clustering._partners(jax.random.key(step), given, rows, step))
+        partners = np.asarray(batches._partners(jax.random.key(step), given, rows, step))
         own = partners == np.asarray(rows)
         assert own.mean() == pytest.approx(share, abs=0.03)
         assert all(partner in NEAR.indices[row, 1:6] for partner, row in zip(partners[~own], rows[~own], strict=True))
 
 
-def test_small_images_are_moved_half_as_far():
+def test_small_images_are_shifted_half_as_far():
     assert scan.ranges((8, 8)) == {"rotation": 10, "shift": 0.05, "scale": 0.1, "shear": 0.1}
     assert scan.ranges((16, 16, 3)) == {"rotation": 10, "shift": 0.1, "scale": 0.1, "shear": 0.1}
 

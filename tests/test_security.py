@@ -45,7 +45,7 @@ def nothing_runs():
 
 SOURCE = sorted(Path(dec_jax.__file__).parent.rglob("*.py"))
 # Only what the command line, a configuration that the user names or the library itself says is imported.
-IMPORTERS = {"__init__.py", "build.py", "extras.py", "identity.py"}
+IMPORTERS = {"__init__.py", "build.py", "command.py", "completion.py", "extras.py", "identity.py"}
 FORBIDDEN = {"eval", "exec", "compile", "__import__"}
 UNSAFE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
 

@@ -34,6 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         failures.say("error", f"unknown command {name!r} (accepted: {', '.join(COMMANDS)})")
         return failures.BAD_INPUT
+    sys.path.append(os.getcwd())  # where a function of the user's own is, as package.module:function
     return importlib.import_module(f"dec_jax.runner.{COMMANDS[name][0]}").main(rest)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-EXIT_STATUS = "exit status: 0 done, 2 bad input (one line says what), 130 interrupted, 143 ended by SIGTERM"
+EXIT_STATUS = "exit status: 0 done, 2 bad input, 130 interrupted, 143 ended by SIGTERM"
 WIDEST = 100
 
 

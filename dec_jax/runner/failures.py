@@ -6,8 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
-
 from dec_jax.runner import interruption
 from dec_jax.runner.address_space import check_address_space
 
@@ -35,7 +33,7 @@ def reported(work: Callable[[], int | None]) -> int:
             return getattr(error, "status", INTERRUPTED)
         except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
             say("error", error)
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and OUT_OF_MEMORY not in str(error):
                 raise
             say("error", f"there is not enough memory: {str(error).partition(chr(10))[0] or 'an array does not fit'}")

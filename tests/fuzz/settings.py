@@ -115,7 +115,7 @@ def _train(rng, call):
     config = call(lambda: build.resolve(presets.config_of(preset).with_values(values), data))
     if isinstance(config, str):
         return
-    found = fitting.fit_model(data, preset, config.clustering.objective, values)
+    found = fitting.fit_model(config, data)
     assert np.isfinite(found.outcome.z).all(), f"{preset} {values}"
     losses = [row["loss"] for row in found.outcome.history]
     assert np.isfinite(losses).all(), f"{preset} {values}: {losses}"

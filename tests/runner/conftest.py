@@ -2,39 +2,12 @@
 
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from dec_jax.runner import checkpoint, report
 
 from .tiny_run import SMALL, X, Y, cluster
-
-UNOPTIMIZED = {"jax_disable_most_optimizations": True}
-
-
-@pytest.fixture(scope="package", autouse=True)
-def compiled_programs(tmp_path_factory):
-    """Compiles quickly, and keeps programs where other tests and their processes find them; returns the folder."""
-    folder = tmp_path_factory.mktemp("compiled")
-    options = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in (options | UNOPTIMIZED).items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    # Processes that tests start compile the same programs.
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (options | UNOPTIMIZED).items():
-            patch.setenv(name.upper(), str(value))
-        yield folder
-    for name, value in (before | dict.fromkeys(UNOPTIMIZED, False)).items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,9 @@ def fit(preset, x, k):
     """The outcome of a few steps, in which nothing may warn."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return fitting.fit_model(Dataset("x", x), preset, None, SETTINGS[preset] | {"clustering.n_clusters": k}).outcome
+        return fitting.fit_model(
+            fitting.configure(preset, None, SETTINGS[preset] | {"clustering.n_clusters": k}), Dataset("x", x)
+        ).outcome
 
 
 def check(outcome, n, k):

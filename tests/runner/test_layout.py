@@ -37,7 +37,7 @@ for outcome in outcomes_of(shop, trials).values():
     found.update({f"params {name} {i}": leaf for i, leaf in enumerate(jax.tree.leaves(outcome.params))})
     found.update({f"{part} {name}": getattr(outcome, part) for part in ("centroids", "z", "log_q", "steps")})
 assert len(devices) == n_devices
-assert shop.compiled.count == 5
+assert shop.compiled.count == 6
 np.savez(folder / "found.npz", **found)
 """
 

@@ -131,7 +131,7 @@ def test_default_folder_is_named_after_the_run(data):
 
 def test_help_explains_every_setting(capsys):
     with pytest.raises(SystemExit) as stopped:
-        run.main(["--help"])
+        run.main(["--help-all"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert all(f"--{option} " in text for option in OPTIONS)
@@ -239,7 +239,7 @@ def test_samples_that_cannot_be_clustered(refused, tmp_path, kind):
         (("--objective", "own_losses:compact", "--set", "objective.radios=3"), "unexpected keyword argument 'radios'"),
         (("--objective", "own_losses:nothing"), "has no attribute 'nothing'"),
         (("--set", "resets=-1"), "clustering.resets must be at least 0, got -1"),
-        (("--set", "pretraining.loss=bce"), "pretraining.loss=bce needs samples between 0 and 1"),
+        (("--set", "pretraining.loss=bce"), "pretraining.loss=bce needs network.reconstruction_activation=sigmoid"),
         (("--data", "gone.npy", "--n-clusters", 3), "data file 'gone.npy' does not exist"),
         (("--labels", "gone.txt"), "labels file 'gone.txt' does not exist"),
         (("--data-dir", "nowhere", "--data", "mnist"), "nowhere"),
@@ -348,7 +348,8 @@ def test_a_loss_that_becomes_nan_is_one_line_and_leaves_no_result(files, tmp_pat
 def test_real_mnist_test_images(real_data, tmp_path):
     real_data("mnist")
     outcome = cluster("mnist-test", tmp_path / "out", "--n-clusters", 10, "--baselines", "kmeans", settings=FEW)
-    assert outcome.result["data"] == {"name": "mnist-test", "n_samples": 10_000, "n_features": 784}
+    said = {"name": "mnist-test", "n_samples": 10_000, "n_features": 784}
+    assert said.items() <= outcome.result["data"].items()
     assert outcome.result["settings"]["data.scaling"] == "pixels"
     assert 0.45 < outcome.result["kmeans"]["acc"] < 0.65  # published: 0.53
     assert outcome.result["final"]["acc"] > 0.3

@@ -2,4 +2,3 @@
 
 PAGE_FILE = "report.html"
 KEPT_FILE = "report.json"  # what the page shows and no other file of its folder has
-EXTRA = "report"  # of dec_jax, which brings what makes the page

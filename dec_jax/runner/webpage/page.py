@@ -11,7 +11,7 @@ from dec_jax.data.atomic import atomic_write
 from dec_jax.data.extras import need
 from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.failures import naming, reported
-from dec_jax.runner.webpage import EXTRA, PAGE_FILE, run_page, sweep_page, text
+from dec_jax.runner.webpage import PAGE_FILE, run_page, sweep_page, text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -70,8 +70,8 @@ def render(folder: Path) -> str:
 
 
 def _rendered(template: str, content: dict[str, Any]) -> str:
-    jinja2 = need("jinja2", EXTRA, PAGE_FILE)
-    markup = need("markupsafe", EXTRA, PAGE_FILE).Markup
+    jinja2 = need("jinja2", "report", PAGE_FILE)
+    markup = need("markupsafe", "report", PAGE_FILE).Markup
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -92,7 +92,7 @@ def _rendered(template: str, content: dict[str, Any]) -> str:
 
 
 def _plotly(markup: "type[Markup]") -> "Markup":
-    return markup(need("plotly.offline", EXTRA, PAGE_FILE).get_plotlyjs().replace("\r\n", "\n"))
+    return markup(need("plotly.offline", "report", PAGE_FILE).get_plotlyjs().replace("\r\n", "\n"))
 
 
 def _file(name: str) -> str:
