@@ -200,7 +200,6 @@ def test_callbacks_see_each_interval():
 @pytest.mark.slow
 def test_all_checks_of_scikit_learn_pass():
     # Four clusters: of what has predict_proba, a check expects as many columns as its data have classes.
-    tiny = make(4, settings=TINY | {"pretraining.fine_tuning_steps": 5, "clustering.max_steps": 5})
-    for estimator, check in estimator_checks_generator(tiny):
+    for estimator, check in estimator_checks_generator(DEC(4, random_state=0)):
         if check.func.__name__ != "check_array_api_input":  # it skips unless a variable of the environment is set
             check(estimator)

@@ -119,8 +119,6 @@ def _check_start(config: Config, n: int) -> None:
         )
     if config.clustering.objective == "scan":
         check_integer("clustering.neighbors", config.clustering.neighbors, 1, n - 1, why="the other samples")
-    if kind in GRAPH_STARTS:
-        check_integer("n_clusters", config.clustering.n_clusters, 2, n, why="the number of samples")
     if kind == "n2d":
         why = "with start.kind=n2d one less than the samples"
         check_integer("n_clusters", config.clustering.n_clusters, 2, n - 1, why=why)

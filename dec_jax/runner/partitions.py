@@ -27,7 +27,7 @@ def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: Phase
         n = split.train.x.shape[0]
         if k == n:
             return {"labels": np.arange(k)}  # every sample is a cluster
-        if one.neighbors >= n:  # all are neighbours of all: the graph tells nothing apart
+        if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
             return {"labels": _by_kmeans(trial, split)}
         near = split.neighbors(trial.config.data.scaling, one.neighbors)
         if one.kind == "leiden":
