@@ -190,11 +190,14 @@ def print_table(records: Sequence[Record]) -> None:
     for name in ("seeds", "seconds", *(score.upper() for score in SCORES)):
         table.add_column(name, justify="right")
     for record in records:
-        scores = [f"{record[key]['mean']:.4f} ± {record[key]['deviation']:.4f}" for key in SCORES]
-        table.add_row(
-            record["data"], record["row"], str(len(record["seeds"])), f"{record['seconds']['mean']:.1f}", *scores
-        )
+        table.add_row(*cells(record))
     command.console().print(table)
+
+
+def cells(record: Record) -> list[str]:
+    """A record as the cells of a table: data, method, seeds, seconds, and mean ± deviation of the scores."""
+    scores = [f"{record[key]['mean']:.4f} ± {record[key]['deviation']:.4f}" for key in SCORES]
+    return [record["data"], record["row"], str(len(record["seeds"])), f"{record['seconds']['mean']:.1f}", *scores]
 
 
 if __name__ == "__main__":

@@ -228,7 +228,8 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []  # float32, whatever comes
-        tags.classifier_tags = ClassifierTags()  # scikit-learn's checks ask everything with predict_proba for them
+        # scikit-learn's checks ask everything with predict_proba for them.
+        tags.classifier_tags = ClassifierTags(multi_class=self.n_clusters > 2)
         return tags
 
 

@@ -39,6 +39,14 @@ def compiled_programs(tmp_path_factory):
     compilation_cache.reset_cache()
 
 
+@pytest.fixture
+def optimized(compiled_programs):
+    """Compiles as a user's process does: for a test that computes for longer than it compiles."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="session")
 def real_cache(tmp_path_factory):
     """A cache folder that the real-data tests share, so that each data set is decoded once."""

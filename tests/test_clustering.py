@@ -80,6 +80,7 @@ class TestTrainStep(chex.TestCase):
         assert after.target is state.target or equal(after.target, state.target)
 
 
+@pytest.mark.slow
 def test_an_interval_equals_a_plain_loop_and_a_target_of_all_samples():
     state, labels = start(), np.array(start().labels)
     plain, values = start(), []
@@ -191,6 +192,7 @@ def test_sparse_samples_cluster_like_dense_ones():
     np.testing.assert_allclose(end.centroids, dense_end.centroids, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_duplicate_samples_do_not_make_nan():
     x = jnp.tile(X[:3], (50, 1))
     end = fit(start(5, x), x=x, max_steps=60)
@@ -234,6 +236,7 @@ def test_what_is_nan_before_the_first_step_is_named():
         fit(state._replace(target=state.target.at[1].set(jnp.nan)), update_interval=6)
 
 
+@pytest.mark.slow
 def test_a_target_that_nothing_reads_is_not_computed():
     recipe = RECIPE.replace(objective=size_balance())
     state = start(recipe=recipe)
@@ -379,6 +382,7 @@ def test_a_term_of_the_users_own_does_not_draw_what_the_augmentation_draws(deriv
     assert float(value) > 0.5
 
 
+@pytest.mark.slow
 def test_no_key_of_a_run_serves_two_purposes(monkeypatch):
     """Notes each key that a run makes, and each that it draws with, and the place in the code that did so."""
     made, drawn, parents = {}, {}, {}
@@ -423,6 +427,7 @@ def test_no_key_of_a_run_serves_two_purposes(monkeypatch):
     assert {words: where for words, where in drawn.items() if len(where) > 1} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "keeps"), [("bce_logits", True), ("mse", False)])
 def test_the_reconstruction_survives_where_its_loss_is_that_of_pretraining(loss, keeps):
     x = to_device(load_digits().data / 16)

@@ -12,6 +12,8 @@ from dec_jax import clustering, networks, pretraining, starts
 from dec_jax.clustering import Recipe
 from dec_jax.convolutional import ConvolutionalAutoencoder
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 DIGITS = load_digits().data[:300].astype(np.float32)
 X = jnp.asarray(DIGITS / np.sqrt(np.mean(DIGITS**2)))

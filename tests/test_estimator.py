@@ -1,3 +1,4 @@
+import importlib
 import pickle
 import subprocess
 import sys
@@ -121,6 +122,7 @@ def test_names_of_a_frame_are_kept_and_asked_for():
         estimator.predict(frame.rename(columns={"a": "z"}))
 
 
+@pytest.mark.slow
 def test_it_works_in_a_pipeline_and_in_a_search():
     pipeline = make_pipeline(StandardScaler(), make())
     assert metrics.accuracy(Y, pipeline.fit_predict(X)) == 1
@@ -148,6 +150,7 @@ def test_an_estimator_that_is_not_fitted_says_so():
         make().predict(X)
 
 
+@pytest.mark.slow
 def test_the_data_choose_by_default():
     images = X[:, :1, None] * np.ones((1, 6, 6)) + np.arange(36).reshape(6, 6)
     quick = {"start.steps": 20, "clustering.max_steps": 10}
@@ -199,7 +202,30 @@ def test_callbacks_see_each_interval():
 
 @pytest.mark.slow
 def test_all_checks_of_scikit_learn_pass():
-    # Four clusters: of what has predict_proba, a check expects as many columns as its data have classes.
+    # Four clusters: of what has predict_proba, a check expects as many columns as its data have classes, or two.
     for estimator, check in estimator_checks_generator(DEC(4, random_state=0)):
         if check.func.__name__ != "check_array_api_input":  # it skips unless a variable of the environment is set
             check(estimator)
+
+
+@pytest.mark.slow
+def test_images_of_another_shape_and_functions_that_are_loaded_again_are_compiled_anew(tmp_path, monkeypatch):
+    images = X[:, :1, None] * np.ones((1, 5, 7)) + np.arange(35).reshape(5, 7)
+    quick = {"start.steps": 2, "clustering.max_steps": 2}
+    DEC(3, settings=quick, random_state=0).fit(images)
+    count = fitting.COMPILED.count
+    DEC(3, settings=quick, random_state=0).fit(images)
+    assert fitting.COMPILED.count == count
+    DEC(3, settings=quick, random_state=0).fit(images.transpose(0, 2, 1))
+    assert fitting.COMPILED.count > count
+
+    monkeypatch.syspath_prepend(tmp_path)
+    source = "import jax.numpy as jnp\n\n\ndef pulled(inputs):\n    return {} * jnp.mean(inputs.z**2)\n"
+    losses = []
+    for weight in (1, 3):
+        (tmp_path / "pulled_losses.py").write_text(source.format(weight))
+        module = importlib.import_module("pulled_losses")
+        importlib.invalidate_caches()
+        importlib.reload(module)
+        losses.append(make(objective="pulled_losses:pulled").fit(X).history_[-1]["loss"])
+    assert losses[1] > losses[0]

@@ -31,8 +31,9 @@ def test_hundred_blobs_within_half_a_percent_of_scikit_learn():
     assert against_scikit_learn(x, 100) <= 1.005
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
-def test_mnist_embedding_within_half_a_percent_of_scikit_learn(real_data, real_data_dir):
+def test_mnist_embedding_within_half_a_percent_of_scikit_learn(optimized, real_data, real_data_dir):
     real_data("mnist")
     mnist = data.load("mnist", data_dir=real_data_dir)
     x = to_device(data.apply_scaling(data.fit_scaling("pixels", mnist.x), mnist.x))
@@ -151,6 +152,7 @@ def test_bad_input(arguments, error, message):
         kmeans(jax.random.key(0), jnp.ones((9, 2)), **arguments)
 
 
+@pytest.mark.slow
 def test_restarts_stop_one_by_one_as_if_each_ran_alone():
     z = jnp.asarray(np.random.default_rng(0).normal(size=(600, 2)), jnp.float32)
     seeds = z[jax.random.randint(jax.random.key(1), (20, 8), 0, 600)]

@@ -9,6 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from dec_jax import n2d
 
+pytestmark = pytest.mark.slow
+
 
 def rings(n=300):
     """Two rings, one in the other: no two balls part them."""

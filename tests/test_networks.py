@@ -68,6 +68,7 @@ def moments(params):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(networks.split(params)[1])]
 
 
+@pytest.mark.slow
 def test_a_network_of_the_users_own_clusters_digits(kind):
     model = MODELS[kind]
     params = networks.init(KEY, model, 64)

@@ -18,6 +18,8 @@ from dec_jax.optimizers import adam, sgd
 from dec_jax.resets import ReseedEmpty, SoftReset
 from dec_jax.samples import to_device
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 BLOBS, _ = make_blobs(120, 6, centers=3, random_state=0)
 X = to_device(BLOBS / np.sqrt(np.mean(BLOBS**2)))

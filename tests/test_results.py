@@ -6,6 +6,7 @@ from statistics import median
 
 import pytest
 
+from benchmarks import frontier
 from dec_jax.runner import methods
 from experiments.paper.imbalance import PHASES
 from experiments.paper.published import ACCURACY, IMBALANCE
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
 PAPER, VALUES = ROOT / "results" / "paper", "-values"
 RUNS = sorted({path.name.rpartition("-seed")[0] for path in (ROOT / "results").glob("*-seed*.json")})
+
+
+def test_the_frontier_agrees_with_its_file():
+    records = json.loads((ROOT / "results" / "benchmarks" / "frontier.json").read_text())
+    assert len(records) > 20
+    for record in records:
+        assert f"| {' | '.join(frontier.cells(record))} |" in PAGES
 
 
 def results(run):

@@ -10,6 +10,8 @@ from dec_jax import batches, graph, scan
 from dec_jax.convolutional import ConvolutionalEncoder
 from dec_jax.side import Side
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 Y = np.repeat(np.arange(3), 20)
 

@@ -330,6 +330,7 @@ Store(folder).put("entry", {"a": np.arange(1000)}, {"new": True})
 """
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_the_entry_before_or_the_new_one(tmp_path):
     moments = [("np.savez", "after"), ("os.fsync", "before"), ("os.replace", "after")]
     writers = []
@@ -360,6 +361,7 @@ for number in range(60):
 """
 
 
+@pytest.mark.slow
 def test_readers_and_writers_of_one_entry_see_it_whole(folder):
     command = [sys.executable, "-W", "error", "-c", OTHER, folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

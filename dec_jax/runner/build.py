@@ -249,7 +249,7 @@ def network(config: Config, n_features: int, image_shape: ImageShape) -> Any:
     """
     one = config.network
     if ":" in one.kind:
-        return _own_network(one.kind, n_features, image_shape, one.bottleneck)
+        return _own_network(one.kind, _imported("network.kind", one.kind), n_features, image_shape, one.bottleneck)
     names = ("activation", "embedding_activation", "reconstruction_activation")
     shared = {name: getattr(one, name) for name in names} | {"kernel_init": one.weight_init}
     if one.kind == "encoder":
@@ -262,8 +262,7 @@ def network(config: Config, n_features: int, image_shape: ImageShape) -> Any:
 
 
 @cache  # the same arguments give the same module, for which nothing is compiled a second time
-def _own_network(path: str, n_features: int, image_shape: ImageShape, bottleneck: int) -> Any:
-    function = _imported("network.kind", path)
+def _own_network(path: str, function: Any, n_features: int, image_shape: ImageShape, bottleneck: int) -> Any:
     given = {"n_features": n_features, "image_shape": image_shape, "bottleneck": bottleneck}
     try:
         names = inspect.signature(function.__init__ if inspect.isclass(function) else function).parameters
@@ -274,6 +273,12 @@ def _own_network(path: str, n_features: int, image_shape: ImageShape, bottleneck
     if not isinstance(model, nn.Module | FromNnx):
         raise TypeError(f"network.kind={path} must make a Flax module, got {type(model).__name__}")
     return model
+
+
+def own_functions(config: Config) -> tuple[Any, ...]:
+    """What the paths of a configuration name, package.module:function, as it is imported now."""
+    paths = {"network.kind": config.network.kind, "clustering.objective": config.clustering.objective}
+    return tuple(_imported(name, path) for name, path in paths.items() if ":" in path)
 
 
 def _imported(name: str, path: str) -> Any:

@@ -68,6 +68,19 @@ class Compiled:
             self.programs.pop(key, None)
 
 
+class Same:
+    """Equal to another one of the same thing, whatever that is: a module that is loaded again has other functions."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
 def _shapes(tree: Any) -> Any:
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
@@ -174,6 +187,7 @@ class Slots:
         padded = sizes.bottlenecks if _is_padded(template) else (template.network.bottleneck,)
         self.models = tuple(map(self._network, padded))
         self.n_clusters = sizes.n_clusters
+        self.functions = tuple(map(Same, build.own_functions(template)))
         self.sharding = split.layout.by_trial
         self.used: dict[Any, Callable[..., Any]] = {}
 
@@ -192,7 +206,8 @@ class Slots:
         return self.template.with_values({name: value for name, value in numbers.items() if name not in _HOST})
 
     def _program(self, name: Any, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> Any:
-        key = (name, self.template, self.models, self.n_clusters, self.n_slots, self.sharding, _shapes(arguments))
+        sizes = (self.shape, self.n_clusters, self.n_slots, self.sharding, _shapes(arguments))
+        key = (name, self.template, self.models, self.functions, *sizes)
         self.used[key] = self.compiled.get(key, function, *arguments, donate=donate)
         return self.used[key]
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dec_jax import data, n2d
 from dec_jax.folder_lock import lock
-from dec_jax.runner import build, report, runs, table_arguments
+from dec_jax.runner import build, fitting, report, runs, table_arguments
 from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
 from dec_jax.runner.failures import naming, reported, say
@@ -155,7 +155,8 @@ def run(arguments: argparse.Namespace, command: str) -> None:
             usable_batch_size(size, dataset.x.shape[0])  # says so where it is too large
         cache = Store(arguments.cache) if arguments.cache else None
         with PhaseProgress() as progress, profiler:
-            desk = runs.Desk(out, progress, profiler, cache, data_dir=arguments.data_dir, baselines=baselines)
+            given = {"data_dir": arguments.data_dir, "baselines": baselines, "compiled": fitting.COMPILED}
+            desk = runs.Desk(out, progress, profiler, cache, **given)
             finished = runs.run(resolved, dataset, desk)
         result = report.summarize(finished, command)
         report.write(out, finished, result, with_page=arguments.page)

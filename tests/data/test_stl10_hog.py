@@ -14,6 +14,8 @@ from dec_jax.runner import report, run
 
 from .conftest import FEATURES, serialize
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"train": 5, "test": 8, "unlabelled": 3}
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 N_HOG = 1300

@@ -9,6 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from dec_jax.metrics import accuracy
 from experiments import baselines, spectral
 
+pytestmark = pytest.mark.slow
+
 METHODS = (*baselines.METHODS, *spectral.METHODS)
 CLUSTERINGS = {
     "kmeans": baselines.kmeans,

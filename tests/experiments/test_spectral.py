@@ -10,6 +10,8 @@ from dec_jax.metrics import accuracy
 from experiments import baselines, spectral
 from experiments.spectral import LDMGI_VALUES, SEC_VALUES, find_neighbors
 
+pytestmark = pytest.mark.slow
+
 
 def digits(n=300):
     # Pixels are integers, and many distances equal: the noise makes neighbours unique.

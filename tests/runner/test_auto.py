@@ -8,6 +8,8 @@ from dec_jax.runner import build, fitting, presets
 
 from .tiny_run import X, Y
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 TABLE = RANDOM.normal(size=(60, 5)) * [1, 10, 100, 1, 1]
 SMALL_IMAGES = RANDOM.integers(0, 17, (60, 64)).astype(float)

@@ -8,6 +8,8 @@ import pytest
 from dec_jax.data import Dataset
 from dec_jax.runner import fitting
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 N, D, K = 12, 3, 4
 SPREAD = RNG.normal(size=(N, D)) + 10 * np.eye(N, D)[np.arange(N) % D]

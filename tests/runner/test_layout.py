@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Runs a sweep with the layout that is asked for, and keeps what its trials have found.
 SWEEP = """
 import sys

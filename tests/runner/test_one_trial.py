@@ -19,6 +19,8 @@ from dec_jax.runner.runs import Desk
 from dec_jax.storage import Store
 from dec_jax.trained_model import assign
 
+pytestmark = pytest.mark.slow
+
 PHASES = ("layer 1", "layer 2", "fine-tuning")
 X, Y = load_digits(return_X_y=True)
 DATA = Dataset("digits", X[:200].astype(np.float32), Y[:200], image_shape=(8, 8))

@@ -12,6 +12,8 @@ from dec_jax.runner.ray_workers import Options, make_groups
 from dec_jax.runner.work import by_pretraining
 from runner.tiny_sweep import X, Y, make_shop, trials_of
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 
 OBJECTIVES = """

@@ -18,6 +18,8 @@ from dec_jax.runner.webpage import page
 
 from .tiny_run import SMALL, X, Y, cluster, command, read
 
+pytestmark = pytest.mark.slow
+
 SCORES = ("acc", "nmi", "ari")
 
 
@@ -113,7 +115,6 @@ def test_without_labels_there_are_no_scores(files, tmp_path, capsys):
     assert line.count("–") == 3
 
 
-@pytest.mark.slow
 def test_nothing_of_the_result_before_stays(files, finished, tmp_path):
     out = shutil.copytree(finished.out, tmp_path / "out")
     (out / "notes.txt").write_text("the user's own")
@@ -123,7 +124,6 @@ def test_nothing_of_the_result_before_stays(files, finished, tmp_path):
     assert (out / "notes.txt").read_text() == "the user's own"
 
 
-@pytest.mark.slow
 def test_without_matplotlib_the_rest_is_written(files, finished, tmp_path, monkeypatch, capsys):
     out = shutil.copytree(finished.out, tmp_path / "out")
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
@@ -192,7 +192,6 @@ def test_a_picture_that_cannot_be_drawn_does_not_cost_the_result(files, finished
     assert warning == "warning: embedding.png was not drawn: no such font"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures", "eager_saves")
 @pytest.mark.parametrize(
     ("module", "name"),

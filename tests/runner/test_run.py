@@ -17,6 +17,8 @@ from dec_jax.runner.run import SWEEP_FILE
 
 from .tiny_run import X, Y, check_identical, cluster, command, read
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own_losses(tmp_path_factory, monkeypatch):
@@ -63,7 +65,6 @@ def refused(tmp_path, monkeypatch, capsys):
     return check
 
 
-@pytest.mark.slow
 def test_digits_from_the_command_to_the_pictures(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = {"layer_wise_steps": 0, "fine_tuning_steps": 200, "max_steps": 40, "kmeans_restarts": 1}
@@ -149,7 +150,6 @@ def write(path, x):
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", ["mine.csv", "mine.npz"])
 def test_files_of_the_users_own(finished, tmp_path, name):
@@ -343,7 +343,6 @@ def test_a_loss_that_becomes_nan_is_one_line_and_leaves_no_result(files, tmp_pat
 
 
 @pytest.mark.real_data
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_real_mnist_test_images(real_data, tmp_path):
     real_data("mnist")
@@ -366,7 +365,6 @@ FEW = {
 
 
 @pytest.mark.real_data
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_real_text(real_data_dir, tmp_path):
     folder = real_data_dir.parent

@@ -17,13 +17,16 @@ from benchmarks import compilations
 from dec_jax import assign, embed, load_model, n2d, pretraining, resets
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.folder_lock import lock
-from dec_jax.runner import build, report, run, runs
+from dec_jax.runner import build, fitting, report, run, runs
 from dec_jax.runner.clustering_slots import ClusteringSlots
+from dec_jax.runner.programs import Compiled
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.storage import Store
 
 from .test_run import own_losses  # noqa: F401 - a fixture
 from .tiny_run import SMALL, X, check_identical, cluster, command, read
+
+pytestmark = pytest.mark.slow
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
 FEW = SMALL | {"clustering.max_steps": 20}
@@ -85,7 +88,6 @@ run.main(sys.argv[1:])
 """
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_a_killed_run_goes_on_to_the_same_end(files, tmp_path):
     out = tmp_path / "out"
@@ -108,7 +110,6 @@ def test_a_killed_run_goes_on_to_the_same_end(files, tmp_path):
     assert whole.result["steps"] == 2000
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures", "eager_saves")
 def test_an_interrupted_run_goes_on_from_its_partition(files, tmp_path, monkeypatch):
     settings = SMALL | {"start.kind": "n2d", "start.steps": 30}
@@ -128,7 +129,6 @@ def test_an_interrupted_run_goes_on_from_its_partition(files, tmp_path, monkeypa
     assert read(tmp_path / "out").result["n2d"] == whole.result["n2d"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures", "eager_saves")
 def test_an_interrupted_run_goes_on_to_its_last_reset(files, tmp_path, interrupt):
     settings = FEW | {
@@ -220,7 +220,6 @@ def test_runs_with_one_cache_pretrain_once(files, tmp_path, monkeypatch, capsys)
     assert list(second.result["steps_per_second"]) == ["clustering"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures", "eager_saves")
 def test_a_run_that_goes_on_has_not_its_own_network_from_the_cache(files, tmp_path, monkeypatch):
     words = command(files.x, "--out", tmp_path / "out", "--cache", tmp_path / "cache", settings=FEW)
@@ -233,7 +232,6 @@ def test_a_run_that_goes_on_has_not_its_own_network_from_the_cache(files, tmp_pa
     assert set(result["steps_per_second"]) == {"pretraining", "clustering"}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("damage", [b"", b"{}"])
 def test_a_damaged_entry_of_the_cache_is_trained_again(files, tmp_path, damage, capsys):
@@ -260,7 +258,6 @@ def test_nothing_is_compiled_twice(tmp_path, no_pictures):
     assert count["jit(<lambda>)"] == 2, count  # the beginning and a window of fine-tuning
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_sparse_rows_are_scaled_as_text(tmp_path):
     scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_array(X.astype(float)))
@@ -276,20 +273,19 @@ def phases(outcome):
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_augmentation_changes_pretraining_and_clustering(files, small, tmp_path, monkeypatch):
     augment = ("--augment", "noise=0.3", "dropout=0.2")
     augmented = cluster(files.x, tmp_path / "augmented", *augment, settings=SMALL)
     recipe = build.recipe
     monkeypatch.setattr(build, "recipe", lambda *given: recipe(*given).replace(augmentation=None))
+    monkeypatch.setattr(fitting, "COMPILED", Compiled())  # programs are not known by what a test puts into them
     pretraining_alone = cluster(files.x, tmp_path / "alone", *augment, settings=SMALL)
     assert augmented.result["settings"]["augmentation.noise"] == 0.3
     assert phases(small)[0] != phases(augmented)[0] == phases(pretraining_alone)[0]
     assert phases(augmented)[1][0] != phases(pretraining_alone)[1][0]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_convolutional_network_on_augmented_images(tmp_path, monkeypatch):
     tiny = partial(ConvolutionalAutoencoder, channels=(4,), kernels=(3,))
@@ -375,7 +371,6 @@ def test_ten_clusters_where_there_are_fewer(tmp_path, kind):
     assert sum(outcome.result["final"]["cluster_sizes"]) == 200
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_a_table_has_a_row_for_the_partition(files, tmp_path, capsys):
     cluster(files.x, tmp_path / "out", settings=FEW | {"start.kind": "n2d"})

@@ -18,6 +18,8 @@ from dec_jax.runner.sweep_folder import SweepFolder
 from dec_jax.runner.work import Trial
 from runner.tiny_sweep import X, Y, make_shop, trials_of
 
+pytestmark = pytest.mark.slow
+
 SET = {
     "hidden": "8",
     "weight_init": "glorot",

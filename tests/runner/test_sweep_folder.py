@@ -79,6 +79,7 @@ with SweepFolder(Path(sys.argv[1]), {"samples": "abc"}) as kept:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_row_and_frees_the_folder(out):
     with subprocess.Popen([sys.executable, "-c", KILLED, out], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

@@ -11,6 +11,8 @@ from dec_jax.runner.config import Config
 from dec_jax.runner.sweep_pictures import draw
 from dec_jax.runner.table import to_frame
 
+pytestmark = pytest.mark.slow
+
 K, M = "clustering.n_clusters", "network.bottleneck"
 SIZES = {M: (2, 5, 10), K: (7, 8, 9, 10, 11), "seed": (0, 1)}
 SCORES = ("acc", "nmi", "ari")

@@ -33,6 +33,8 @@ from runner.tiny_sweep import (
     trials_of,
 )
 
+pytestmark = pytest.mark.slow
+
 LR = "clustering.learning_rate"
 LARGEST = {K: 5, M: 3}
 GRID = [

@@ -11,6 +11,8 @@ from dec_jax.runner.presets import config_of
 from experiments.paper import context, scores
 from experiments.paper.context import Context, Unavailable
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_part_is_drawn_at_laptop_scale_and_all_of_it_at_the_others(tiny):
     part, whole = tiny.load("digits"), tiny.load("digits", whole=True)

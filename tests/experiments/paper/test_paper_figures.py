@@ -12,6 +12,8 @@ from experiments import spectral
 from experiments.paper import clusters, gradient, imbalance, lambdas, scores, top
 from experiments.paper.context import Unavailable
 
+pytestmark = pytest.mark.slow
+
 SCORES = ("nmi", "acc", *clusters.CRITERIA)
 
 

@@ -9,6 +9,8 @@ from experiments import baselines, spectral
 from experiments.paper import accuracy, autoencoder, datasets, published, scores
 from experiments.paper.context import Unavailable
 
+pytestmark = pytest.mark.slow
+
 
 def rows(context, name):
     with open(context.out / f"{name}.csv", newline="") as file:

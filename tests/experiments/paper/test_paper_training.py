@@ -6,6 +6,8 @@ import pytest
 
 from experiments.paper import autoencoders, embedding, highdim
 
+pytestmark = pytest.mark.slow
+
 
 def rows(context, name):
     with open(context.out / f"{name}.csv", newline="") as file:
