@@ -11,6 +11,7 @@ METHODS = {
     "n2d": "N2D on the embedding",  # where clustering starts from it
     "final": "DEC",
 }
+LEARNT = "the network that learnt it"
 
 
 def methods(found: Container[str]) -> dict[str, str]:
@@ -19,8 +20,12 @@ def methods(found: Container[str]) -> dict[str, str]:
 
 
 def named(result: Mapping[str, Any]) -> dict[str, str]:
-    """The methods that a result scores, and what they are called; ours has the name of its objective."""
-    return methods(result) | {"final": objective_name(result["settings"]["clustering.objective"])}
+    """The methods that a result scores, and what they are called.
+
+    Ours has the name of its objective, unless that did nothing after the network had learnt a partition.
+    """
+    objective = objective_name(result["settings"]["clustering.objective"])
+    return methods(result) | {"final": LEARNT if result.get("steps") == 0 else objective}
 
 
 def objective_name(objective: str) -> str:

@@ -87,7 +87,8 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     for phase, rate in result["steps_per_second"].items():
         if rate is not None:
             console.print(f"{phase}: {rate:.1f} steps/s")
-    console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
+    if result["steps"]:
+        console.print(f"{names['final']} did {result['steps']:,} steps and was stopped by {result['stop_reason']}")
     for remark in result.get("remarks", ()):
         console.print(f"note: {remark}", soft_wrap=True)
 
