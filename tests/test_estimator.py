@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -11,6 +12,7 @@ import scipy.sparse
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics import silhouette_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -103,8 +105,9 @@ def test_a_pickle_a_clone_and_a_saved_folder_are_the_same_estimator(fitted, tmp_
         scipy.sparse.csr_matrix,
         np.asfortranarray,
         lambda x: x.tolist(),
+        jnp.asarray,
     ],
-    ids=["pandas", "polars", "sparse", "Fortran", "lists"],
+    ids=["pandas", "polars", "sparse", "Fortran", "lists", "jax"],
 )
 def test_samples_of_any_kind_are_assigned_alike(fitted, convert):
     x = convert(X)
@@ -126,7 +129,12 @@ def test_names_of_a_frame_are_kept_and_asked_for():
 def test_it_works_in_a_pipeline_and_in_a_search():
     pipeline = make_pipeline(StandardScaler(), make())
     assert metrics.accuracy(Y, pipeline.fit_predict(X)) == 1
-    search = GridSearchCV(make(), {"bottleneck": [2]}, cv=2).fit(X)
+
+    def silhouette(estimator, x, y=None):
+        return silhouette_score(x, estimator.predict(x))
+
+    search = GridSearchCV(make(), {"bottleneck": [2]}, cv=2, scoring=silhouette).fit(X)
+    assert search.best_score_ > 0.5
     assert search.best_params_ == {"bottleneck": 2}
 
 
