@@ -23,12 +23,14 @@ def draw(path: Path, records: Sequence[Record]) -> None:
     except ImportError as error:
         raise ImportError('a picture needs matplotlib: pip install "dec_jax[plots]"') from error
     names = list(dict.fromkeys(record["data"] for record in records))
-    figure = Figure(figsize=(3.4 * len(names), 6), dpi=150, layout="constrained")
+    rows = list(dict.fromkeys(record["row"] for record in records))
+    colours = {row: f"C{i % 10}" for i, row in enumerate(rows)}
+    figure = Figure(figsize=(2.6 * len(names), 6), dpi=150, layout="constrained")
     axes = figure.subplots(len(SCORES), len(names), squeeze=False, sharex="col")
     for column, name in enumerate(names):
         found = [record for record in records if record["data"] == name]
         for row, score in enumerate(SCORES):
-            _draw_points(axes[row, column], score, found)
+            _draw_points(axes[row, column], score, found, colours)
         axes[0, column].set_title(name)
         axes[-1, column].set_xlabel("seconds")
     for row, score in enumerate(SCORES):
@@ -47,15 +49,16 @@ def front(records: Sequence[Record], score: str) -> list[Record]:
     return best
 
 
-def _draw_points(ax: "Axes", score: str, records: Sequence[Record]) -> None:
-    rows = sorted({record["row"] for record in records})
+def _draw_points(ax: "Axes", score: str, records: Sequence[Record], colours: dict[str, str]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
     for record in records:
         ours = record["row"].startswith("ours")
         ax.plot(
             record["seconds"]["mean"],
             record[score]["mean"],
             marker="o" if ours else "^",
-            color=f"C{rows.index(record['row']) % 10}",
+            color=colours[record["row"]],
             fillstyle="full" if ours else "none",
             linestyle="none",
             label=record["row"],
@@ -64,5 +67,8 @@ def _draw_points(ax: "Axes", score: str, records: Sequence[Record]) -> None:
     x, y = ([record[key]["mean"] for record in best] for key in ("seconds", score))
     ax.step(x, y, where="post", color="#909090", linewidth=1, label="front")
     ax.set(xscale="log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.grid(visible=True, which="major", color="#e0e0e0")
     ax.spines[["top", "right"]].set_visible(False)
