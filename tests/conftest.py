@@ -17,9 +17,7 @@ UNOPTIMIZED = {"jax_disable_most_optimizations": True}
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
     """Compiles quickly, and keeps programs where other tests and their processes find them; returns the folder."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "compiled"  # of all workers
-    folder.mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("compiled")  # not of several workers: JAX writes into it in place
     options = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,

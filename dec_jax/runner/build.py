@@ -34,6 +34,7 @@ ImageShape = tuple[int, ...] | None
 # What is chosen by what the data are; on digits, optdigits, mnist-test and newsgroups.
 NEIGHBORS_OF_DIRECTIONS = 15
 RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
+GIVEN = ("n_features", "image_shape", "bottleneck")  # what a network of the user's own may be made of
 INTERVALS = 20  # of a clustering without a target
 SQUARED_LOSSES = ("mse", "half_mse", "half_squared")  # alike but for a factor
 
@@ -249,7 +250,11 @@ def network(config: Config, n_features: int, image_shape: ImageShape) -> Any:
     """
     one = config.network
     if ":" in one.kind:
-        return _own_network(one.kind, _imported("network.kind", one.kind), n_features, image_shape, one.bottleneck)
+        function = _imported("network.kind", one.kind)
+        if not callable(function):
+            kind = type(function).__name__
+            raise TypeError(f"network.kind={one.kind} must be a function of {', '.join(GIVEN)} or rngs, got {kind}")
+        return _own_network(one.kind, function, n_features, image_shape, one.bottleneck)
     names = ("activation", "embedding_activation", "reconstruction_activation")
     shared = {name: getattr(one, name) for name in names} | {"kernel_init": one.weight_init}
     if one.kind == "encoder":
@@ -263,7 +268,7 @@ def network(config: Config, n_features: int, image_shape: ImageShape) -> Any:
 
 @cache  # the same arguments give the same module, for which nothing is compiled a second time
 def _own_network(path: str, function: Any, n_features: int, image_shape: ImageShape, bottleneck: int) -> Any:
-    given = {"n_features": n_features, "image_shape": image_shape, "bottleneck": bottleneck}
+    given = dict(zip(GIVEN, (n_features, image_shape, bottleneck), strict=True))
     try:
         names = inspect.signature(function.__init__ if inspect.isclass(function) else function).parameters
         make = partial(function, **{name: value for name, value in given.items() if name in names})
