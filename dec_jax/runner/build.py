@@ -251,7 +251,7 @@ def network(config: Config, n_features: int, image_shape: ImageShape) -> Any:
     one = config.network
     if ":" in one.kind:
         function = _imported("network.kind", one.kind)
-        if not callable(function) or isinstance(function, nn.Module):
+        if not (inspect.isroutine(function) or inspect.isclass(function) or isinstance(function, partial)):
             kind = type(function).__name__
             raise TypeError(f"network.kind={one.kind} must be a function of {', '.join(GIVEN)} or rngs, got {kind}")
         return _own_network(one.kind, function, n_features, image_shape, one.bottleneck)
