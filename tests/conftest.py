@@ -1,5 +1,6 @@
 """What all tests share: the real data sets, where TFDS_DATA_DIR has them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from dec_jax.runner import fitting
+
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 UNOPTIMIZED = {"jax_disable_most_optimizations": True}
+# Of memory. Linux lets a process have 65,530, a compiled program takes about ten, and one that gets none crashes.
+MOST_MAPPINGS = 20_000
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +40,17 @@ def compiled_programs(tmp_path_factory):
     for name, value in (before | dict.fromkeys(UNOPTIMIZED, False)).items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Forgets all compiled programs after a module where the process holds many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        fitting.COMPILED.programs.clear()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Many runs in one process: no more memory, handles, threads and programs at the end than after the first ones."""
+"""Many runs in one process: no more memory, handles, mappings, threads and programs at the end than after the first ones."""
 
 import gc
 import os
@@ -25,6 +25,11 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def mappings():
+    with open("/proc/self/maps") as file:
+        return sum(1 for _ in file)
+
+
 @pytest.mark.slow
 def test_many_runs_in_one_process_leave_nothing_behind(tmp_path):
     points = []
@@ -36,12 +41,12 @@ def test_many_runs_in_one_process_leave_nothing_behind(tmp_path):
             DEC.load(tmp_path / "model").predict(X)
         if number >= WARM and number % max(1, N // 40) == 0:
             gc.collect()
-            handles = len(os.listdir("/proc/self/fd"))
-            points.append((number, resident(), handles, threading.active_count(), fitting.COMPILED.count))
-    numbers, memory, handles, threads, programs = np.array(points).T
+            counts = len(os.listdir("/proc/self/fd")), mappings(), threading.active_count(), fitting.COMPILED.count
+            points.append((number, resident(), *counts))
+    numbers, memory, *counts = np.array(points).T
     slope = np.polyfit(numbers, memory, 1)[0]
     INJECTED["runs of the soak"] += N
     print(f"{N} runs: {slope:.0f} bytes per run, from {memory[0] / 2**20:.1f} to {memory[-1] / 2**20:.1f} MB")
     assert slope < BYTES_PER_RUN
-    for counted in (handles, threads, programs):
+    for counted in counts:
         assert counted[-1] <= counted[0]
