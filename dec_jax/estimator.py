@@ -65,7 +65,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     def __init__(
         self,
-        n_clusters: int = 8,
+        n_clusters: int = 4,  # scikit-learn's checks of an estimator as it comes ask `predict_proba` for four columns
         *,
         objective: str | None = None,
         preset: str | None = None,
