@@ -27,7 +27,7 @@ from dec_jax.objectives import Objective, StepInputs, View
 from dec_jax.optimizers import Optimizer
 from dec_jax.pretraining import Stage
 from dec_jax.resets import ReseedEmpty, SoftReset
-from dec_jax.runner.config import GRAPH_STARTS, PARAMETER, Config
+from dec_jax.runner.config import GRAPH_STARTS, PARAMETER, ClusteringConfig, Config, PretrainingConfig
 from dec_jax.validation import check_choice, check_integer
 
 ImageShape = tuple[int, ...] | None
@@ -335,15 +335,13 @@ def trains_decoder(config: Config) -> bool:
 def pretraining_optimizer(config: Config, n_steps: int) -> Optimizer:
     """The optimiser of one pretraining stage of `n_steps`."""
     one = config.pretraining
+    return _optimizer(one, n_steps, decay_every=one.decay_every, warmup=one.warmup, bias_factor=one.bias_factor)
+
+
+def _optimizer(one: PretrainingConfig | ClusteringConfig, n_steps: int, **schedule: Any) -> Optimizer:
+    """The optimiser of a phase; `schedule` holds further attributes of it."""
     return Optimizer(
-        one.learning_rate,
-        one.momentum,
-        rule=one.optimizer,
-        schedule=one.schedule,
-        decay_every=one.decay_every,
-        n_steps=n_steps,
-        warmup=one.warmup,
-        bias_factor=one.bias_factor,
+        one.learning_rate, one.momentum, n_steps=n_steps, rule=one.optimizer, schedule=one.schedule, **schedule
     )
 
 
@@ -386,7 +384,7 @@ def recipe(config: Config, model: Any, image_shape: ImageShape, n_samples: int) 
         model,
         objective(config),
         assignment(config),
-        Optimizer(one.learning_rate, one.momentum, n_steps=one.max_steps, rule=one.optimizer, schedule=one.schedule),
+        _optimizer(one, one.max_steps),
         # What is clustered where the encoder is fixed is its embedding.
         augmentation(config, image_shape) if one.train_encoder else None,
         resets(config, n_samples),

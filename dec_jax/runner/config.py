@@ -260,7 +260,7 @@ class Config:
         """This configuration with some values changed, checked again.
 
         Args:
-            values: by full name, such as {"pretraining.learning_rate": 0.1, "seed": 3}. "objective.NAME" changes one of
+            values: by full name, such as {"pretraining.momentum": 0.5, "seed": 3}. "objective.NAME" changes one of
                 `clustering.parameters` and leaves the others.
 
         Raises:
@@ -359,6 +359,11 @@ BARE = (*dict.fromkeys(name.rpartition(".")[2] for name in FIELDS if name not in
 def as_json(value: Any) -> Any:
     """The value as JSON has it: tuples are lists."""
     return [as_json(one) for one in value] if isinstance(value, tuple) else value
+
+
+def rate_of(phase: str) -> str:
+    """The full name of the learning rate of a phase, one of `PHASES`: what to lower where its training fails."""
+    return f"{phase}.learning_rate"
 
 
 def find(key: str) -> tuple[str, ...]:
