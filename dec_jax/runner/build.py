@@ -35,7 +35,7 @@ ImageShape = tuple[int, ...] | None
 NEIGHBORS_OF_DIRECTIONS = 15
 RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
 GIVEN = ("n_features", "image_shape", "bottleneck")  # what a network of the user's own may be made of
-INTERVALS = 20  # of a clustering without a target
+OF_VIEWS = ("scan", "imsat")  # objectives that compare views of samples; the target is only watched
 SQUARED_LOSSES = ("mse", "half_mse", "half_squared")  # alike but for a factor
 
 
@@ -82,9 +82,9 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         values["start.steps"] = starts.default_steps(n, size)
     if one.max_steps is None:
         values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
-    if one.update_interval is None and one.objective in ("scan", "imsat"):  # which read no target
+    if one.update_interval is None and one.objective in OF_VIEWS:
         steps = values.get("clustering.max_steps", one.max_steps)
-        values["clustering.update_interval"] = max(1, steps // INTERVALS)
+        values["clustering.update_interval"] = scan.update_interval(steps)
     if one.kernel == "logits":  # an output for each cluster
         values["network.bottleneck"] = one.n_clusters
     if config.augmentation.auto and data.image_shape and not any(_ranges(config).values()):
@@ -394,12 +394,9 @@ def recipe(config: Config, model: Any, image_shape: ImageShape, n_samples: int) 
 
 
 def learning_recipe(recipe: Recipe, config: Config) -> Recipe:
-    """The recipe by which a partition is learnt, at a constant rate.
-
-    An objective that does not read P learns it by its cross-entropy.
-    """
-    recipe = recipe.replace(optimizer=recipe.optimizer.replace(schedule="constant"))
-    return recipe.replace(objective=objectives.kl()) if config.clustering.objective in ("scan", "imsat") else recipe
+    """The recipe by which a partition is learnt: by that of SCAN, where views are compared, or by the objective."""
+    learning = scan.learning(recipe)
+    return learning if config.clustering.objective in OF_VIEWS else learning.replace(objective=recipe.objective)
 
 
 def assignment(config: Config) -> Assignment:
@@ -440,7 +437,7 @@ def _named_objective(config: Config, parameters: dict[str, Any]) -> Objective:
     loss = config.pretraining.loss
     # Published weights of terms are relative to the mean squared error, whatever factor pretraining had.
     weights = {"gamma": one.gamma, "weight": one.distance_weight, "loss": "mse" if loss in SQUARED_LOSSES else loss}
-    if one.objective in ("scan", "imsat"):
+    if one.objective in OF_VIEWS:
         weights["weight"] = one.balance
     names = inspect.signature(make).parameters
     own = [name for name in names if name not in weights]

@@ -20,6 +20,7 @@ from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
 from dec_jax.identity import source_of
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES
+from dec_jax.scan import N_NEIGHBORS
 from dec_jax.validation import check_choice, check_integer, check_number
 
 OWN_FUNCTION = "package.module:function"
@@ -203,7 +204,7 @@ class ClusteringConfig(_Section):
     gamma: float = field(0.1, "weight of KL(P‖Q) in the objective idec", weight, traced=True)
     distance_weight: float = field(1.0, "weight λ of the distances in dcn and dkm", weight, traced=True)
     size_balance: float = field(0.0, "weight of a term for clusters of one size", weight, traced=True, switch=True)
-    neighbors: int = field(5, "of a sample, of which scan draws one", size)
+    neighbors: int = field(N_NEIGHBORS, "of a sample, of which scan draws one", size)
     fade: bool = field(False, "true lets scan compare more and more samples with themselves", boolean)
     balance: float = field(1.0, "weight of the entropy of cluster sizes in scan", weight, traced=True)
     kernel: str = field("students_t", "of the soft assignment; logits is for k outputs", one_of(*KERNELS))

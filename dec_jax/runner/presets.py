@@ -3,6 +3,7 @@
 from types import MappingProxyType
 from typing import Any
 
+from dec_jax import scan
 from dec_jax.runner.config import Config, rate_of
 from dec_jax.validation import check_choice
 
@@ -49,15 +50,15 @@ _AUGMENTED = _ADAM | {
 # that neighbours, and augmentations of one sample, share their cluster (Van Gansbeke et al., SCAN, ECCV 2020).
 _AUTO = {
     "network.kind": "auto",
-    "network.hidden": (256, 256),
-    "network.weight_init": "he",
+    "network.hidden": scan.HIDDEN,
+    "network.weight_init": scan.KERNEL_INIT,
     "pretraining.layer_wise_steps": 0,
     "pretraining.fine_tuning_steps": 0,
     "start.kind": "auto",
     "augmentation.auto": True,
     "clustering.objective": "scan",
     "clustering.kernel": "logits",
-    **_trained("clustering", "adam", 0.001),
+    **_trained("clustering", "adam", scan.LEARNING_RATE),
     "clustering.schedule": "cosine",
     "clustering.tolerance": 0.0,
     "clustering.fade": True,
