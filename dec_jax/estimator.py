@@ -46,7 +46,7 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             objective is named.
         hidden: sizes of the layers between input and embedding; None for the preset's.
         bottleneck: m, dimensions of the embedding; None for 10. "auto" has one for each cluster instead.
-        settings: any other setting by its full name, such as {"pretraining.learning_rate": 0.01}.
+        settings: any other setting by its full name, such as {"pretraining.batch_size": 128}.
         random_state: fixes the result; an integer, a numpy RandomState, or None for another one every time.
         verbose: 1 shows progress, and what was decided about the columns of a frame, on stderr.
 

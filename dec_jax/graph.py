@@ -260,8 +260,8 @@ def cluster(x: Any, n_clusters: int, *, metric: str | None = None, seed: int = 0
     """Labels of samples by the graph of their neighbours alone, in seconds.
 
     Samples that are directions, such as texts, are compared by the cosine; their clusters overlap and differ in size,
-    and modularity prefers equal ones. So they are parted by `spectral` and `refine`, on the graph of the `DIRECTIONS`
-    − 1 nearest. Others are parted by `partition`.
+    and modularity prefers equal ones. So they are parted by `spectral_partition`, of the `DIRECTIONS` − 1 nearest.
+    Others are parted by `partition`.
 
     Args:
         x: (n, d), dense or sparse.
@@ -278,8 +278,7 @@ def cluster(x: Any, n_clusters: int, *, metric: str | None = None, seed: int = 0
     metric = metric_of(x) if metric is None else check_choice("metric", metric, METRICS)
     if metric == "euclidean":
         return partition(nearest(x, min(max(SIGHTS), n)), n_clusters, seed=seed)
-    joined = neighbor_graph(nearest(x, min(DIRECTIONS, n), metric=metric).indices)
-    return refine(joined, spectral(joined, n_clusters, seed=seed), n_clusters)
+    return spectral_partition(nearest(x, min(DIRECTIONS, n), metric=metric), n_clusters, seed=seed)
 
 
 def metric_of(x: Any) -> str:
@@ -321,6 +320,21 @@ def partition(near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: in
         if reached > highest:
             best, highest = labels, reached
     return best
+
+
+def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np.ndarray:
+    """The partition that `spectral` finds in the graph of the neighbours, refined.
+
+    Args:
+        near: (n, κ) from `nearest`.
+        n_clusters: k, between 2 and n − 1.
+        seed: fixes the labels.
+
+    Returns:
+        (n,) int32, clusters from 0 to k − 1.
+    """
+    joined = neighbor_graph(near.indices)
+    return refine(joined, spectral(joined, n_clusters, seed=seed), n_clusters)
 
 
 def leiden(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_restarts: int = 5) -> np.ndarray:

@@ -156,7 +156,7 @@ class PretrainingInfo(NamedTuple):
 
 def paper_optimizer(**changes: Any) -> Optimizer:
     """SGD at 0.1 with momentum 0.9, divided by 10 every 20,000 steps; `changes` are attributes of `Optimizer`."""
-    return sgd(**{"learning_rate": 0.1, "momentum": 0.9, "schedule": "step"} | changes)
+    return sgd(0.1, schedule="step").replace(**changes)
 
 
 def layer_wise_stages(

@@ -34,6 +34,7 @@ from dec_jax.validation import check_integer
 
 N_NEIGHBORS = 5
 HIDDEN = (256, 256)
+KERNEL_INIT = "he"
 SMALL_UP_TO = 16  # pixels of an image's shorter side
 MOVED = MappingProxyType({"rotation": 10.0, "shift": 0.1, "scale": 0.1, "shear": 0.1})
 LEARNING_RATE = 1e-3
@@ -113,7 +114,7 @@ def ranges(image_shape: tuple[int, ...]) -> dict[str, float]:
 
 
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:
-    return Autoencoder((n_features, *HIDDEN, n_clusters), kernel_init="he")
+    return Autoencoder((n_features, *HIDDEN, n_clusters), kernel_init=KERNEL_INIT)
 
 
 def default_steps(n_samples: int, batch_size: int = BATCH_SIZE) -> int:
@@ -123,6 +124,16 @@ def default_steps(n_samples: int, batch_size: int = BATCH_SIZE) -> int:
     """
     steps = min(max(30 * math.sqrt(n_samples), LEAST_STEPS), MOST_STEPS)
     return round(steps * BATCH_SIZE / batch_size)
+
+
+def update_interval(n_steps: int) -> int:
+    """Steps between two looks at the assignments, λ: a twentieth of all, at least 1."""
+    return max(1, n_steps // N_INTERVALS)
+
+
+def learning(recipe: Recipe) -> Recipe:
+    """The recipe by which the network learns a partition: by its cross-entropy KL(P‖Q), at a constant rate."""
+    return recipe.replace(objective=objectives.kl(), optimizer=recipe.optimizer.replace(schedule="constant"))
 
 
 def fit(
@@ -173,7 +184,7 @@ def fit(
         chosen,
         state,
         x,
-        update_interval=-(-n_steps // N_INTERVALS),
+        update_interval=update_interval(n_steps),
         tolerance=0,
         max_steps=n_steps,
         on_interval=on_interval,
@@ -184,7 +195,6 @@ def fit(
 
 def _learnt(keys: jax.Array, chosen: Recipe, start: np.ndarray, x: Samples, n_clusters: int) -> ClusteringState:
     """The state before the first step of SCAN, once the network has learnt the partition `start` (n,)."""
-    learning = chosen.replace(objective=objectives.DEC, optimizer=adam(LEARNING_RATE))
     params = networks.init(keys[0], chosen.model, x.shape[1])
-    learnt = starts.from_labels(keys[1], learning, params, start, x, n_clusters=n_clusters)
+    learnt = starts.from_labels(keys[1], learning(chosen), params, start, x, n_clusters=n_clusters)
     return starts.from_centroids(chosen, learnt.params, learnt.centroids, x)

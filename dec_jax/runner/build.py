@@ -27,7 +27,7 @@ from dec_jax.objectives import Objective, StepInputs, View
 from dec_jax.optimizers import Optimizer
 from dec_jax.pretraining import Stage
 from dec_jax.resets import ReseedEmpty, SoftReset
-from dec_jax.runner.config import GRAPH_STARTS, PARAMETER, Config
+from dec_jax.runner.config import GRAPH_STARTS, PARAMETER, ClusteringConfig, Config, PretrainingConfig
 from dec_jax.validation import check_choice, check_integer
 
 ImageShape = tuple[int, ...] | None
@@ -35,7 +35,7 @@ ImageShape = tuple[int, ...] | None
 NEIGHBORS_OF_DIRECTIONS = 15
 RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
 GIVEN = ("n_features", "image_shape", "bottleneck")  # what a network of the user's own may be made of
-INTERVALS = 20  # of a clustering without a target
+OF_VIEWS = ("scan", "imsat")  # objectives that compare views of samples; the target is only watched
 SQUARED_LOSSES = ("mse", "half_mse", "half_squared")  # alike but for a factor
 
 
@@ -82,9 +82,9 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         values["start.steps"] = starts.default_steps(n, size)
     if one.max_steps is None:
         values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
-    if one.update_interval is None and one.objective in ("scan", "imsat"):  # which read no target
+    if one.update_interval is None and one.objective in OF_VIEWS:
         steps = values.get("clustering.max_steps", one.max_steps)
-        values["clustering.update_interval"] = max(1, steps // INTERVALS)
+        values["clustering.update_interval"] = scan.update_interval(steps)
     if one.kernel == "logits":  # an output for each cluster
         values["network.bottleneck"] = one.n_clusters
     if config.augmentation.auto and data.image_shape and not any(_ranges(config).values()):
@@ -335,15 +335,13 @@ def trains_decoder(config: Config) -> bool:
 def pretraining_optimizer(config: Config, n_steps: int) -> Optimizer:
     """The optimiser of one pretraining stage of `n_steps`."""
     one = config.pretraining
+    return _optimizer(one, n_steps, decay_every=one.decay_every, warmup=one.warmup, bias_factor=one.bias_factor)
+
+
+def _optimizer(one: PretrainingConfig | ClusteringConfig, n_steps: int, **schedule: Any) -> Optimizer:
+    """The optimiser of a phase; `schedule` holds further attributes of it."""
     return Optimizer(
-        one.learning_rate,
-        one.momentum,
-        rule=one.optimizer,
-        schedule=one.schedule,
-        decay_every=one.decay_every,
-        n_steps=n_steps,
-        warmup=one.warmup,
-        bias_factor=one.bias_factor,
+        one.learning_rate, one.momentum, n_steps=n_steps, rule=one.optimizer, schedule=one.schedule, **schedule
     )
 
 
@@ -386,7 +384,7 @@ def recipe(config: Config, model: Any, image_shape: ImageShape, n_samples: int) 
         model,
         objective(config),
         assignment(config),
-        Optimizer(one.learning_rate, one.momentum, n_steps=one.max_steps, rule=one.optimizer, schedule=one.schedule),
+        _optimizer(one, one.max_steps),
         # What is clustered where the encoder is fixed is its embedding.
         augmentation(config, image_shape) if one.train_encoder else None,
         resets(config, n_samples),
@@ -396,12 +394,9 @@ def recipe(config: Config, model: Any, image_shape: ImageShape, n_samples: int) 
 
 
 def learning_recipe(recipe: Recipe, config: Config) -> Recipe:
-    """The recipe by which a partition is learnt, at a constant rate.
-
-    An objective that does not read P learns it by its cross-entropy.
-    """
-    recipe = recipe.replace(optimizer=recipe.optimizer.replace(schedule="constant"))
-    return recipe.replace(objective=objectives.kl()) if config.clustering.objective in ("scan", "imsat") else recipe
+    """The recipe by which a partition is learnt: by that of SCAN, where views are compared, or by the objective."""
+    learning = scan.learning(recipe)
+    return learning if config.clustering.objective in OF_VIEWS else learning.replace(objective=recipe.objective)
 
 
 def assignment(config: Config) -> Assignment:
@@ -442,7 +437,7 @@ def _named_objective(config: Config, parameters: dict[str, Any]) -> Objective:
     loss = config.pretraining.loss
     # Published weights of terms are relative to the mean squared error, whatever factor pretraining had.
     weights = {"gamma": one.gamma, "weight": one.distance_weight, "loss": "mse" if loss in SQUARED_LOSSES else loss}
-    if one.objective in ("scan", "imsat"):
+    if one.objective in OF_VIEWS:
         weights["weight"] = one.balance
     names = inspect.signature(make).parameters
     own = [name for name in names if name not in weights]

@@ -11,7 +11,7 @@ from dec_jax.networks import Params
 from dec_jax.runner import build, interruption, partitions, remarks
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.clustering_slots import ClusteringSlots
-from dec_jax.runner.config import GRAPH_STARTS, Config
+from dec_jax.runner.config import GRAPH_STARTS, Config, rate_of
 from dec_jax.runner.programs import Sizes, template_of
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.work import (
@@ -27,7 +27,7 @@ from dec_jax.runner.work import (
 )
 from dec_jax.slots import Course, Reset
 
-ADVICE = "lower clustering.learning_rate, or scale the data"
+ADVICE = f"lower {rate_of('clustering')}, or scale the data"
 
 
 def clustering_groups(trials: Iterable[Trial], sizes: Sizes) -> list[tuple[tuple[Config, int], list[Trial]]]:

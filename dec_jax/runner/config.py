@@ -20,6 +20,7 @@ from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
 from dec_jax.identity import source_of
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES
+from dec_jax.scan import N_NEIGHBORS
 from dec_jax.validation import check_choice, check_integer, check_number
 
 OWN_FUNCTION = "package.module:function"
@@ -203,7 +204,7 @@ class ClusteringConfig(_Section):
     gamma: float = field(0.1, "weight of KL(P‖Q) in the objective idec", weight, traced=True)
     distance_weight: float = field(1.0, "weight λ of the distances in dcn and dkm", weight, traced=True)
     size_balance: float = field(0.0, "weight of a term for clusters of one size", weight, traced=True, switch=True)
-    neighbors: int = field(5, "of a sample, of which scan draws one", size)
+    neighbors: int = field(N_NEIGHBORS, "of a sample, of which scan draws one", size)
     fade: bool = field(False, "true lets scan compare more and more samples with themselves", boolean)
     balance: float = field(1.0, "weight of the entropy of cluster sizes in scan", weight, traced=True)
     kernel: str = field("students_t", "of the soft assignment; logits is for k outputs", one_of(*KERNELS))
@@ -260,7 +261,7 @@ class Config:
         """This configuration with some values changed, checked again.
 
         Args:
-            values: by full name, such as {"pretraining.learning_rate": 0.1, "seed": 3}. "objective.NAME" changes one of
+            values: by full name, such as {"pretraining.momentum": 0.5, "seed": 3}. "objective.NAME" changes one of
                 `clustering.parameters` and leaves the others.
 
         Raises:
@@ -359,6 +360,11 @@ BARE = (*dict.fromkeys(name.rpartition(".")[2] for name in FIELDS if name not in
 def as_json(value: Any) -> Any:
     """The value as JSON has it: tuples are lists."""
     return [as_json(one) for one in value] if isinstance(value, tuple) else value
+
+
+def rate_of(phase: str) -> str:
+    """The full name of the learning rate of a phase, one of `PHASES`: what to lower where its training fails."""
+    return f"{phase}.learning_rate"
 
 
 def find(key: str) -> tuple[str, ...]:

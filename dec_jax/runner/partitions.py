@@ -30,10 +30,8 @@ def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: Phase
         if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
             return {"labels": _by_kmeans(trial, split)}
         near = split.neighbors(trial.config.data.scaling, one.neighbors)
-        if one.kind == "leiden":
-            return {"labels": graph.partition(near, k, seed=trial.config.seed)}
-        edges = graph.neighbor_graph(near.indices)
-        return {"labels": graph.refine(edges, graph.spectral(edges, k, seed=trial.config.seed), k)}
+        parted = graph.partition if one.kind == "leiden" else graph.spectral_partition
+        return {"labels": parted(near, k, seed=trial.config.seed)}
 
     progress.start("partition of the graph", 1)
     return _in_parts([part], checkpoint, progress)

@@ -3,22 +3,30 @@
 from types import MappingProxyType
 from typing import Any
 
-from dec_jax.runner.config import Config
+from dec_jax import scan
+from dec_jax.runner.config import Config, rate_of
 from dec_jax.validation import check_choice
 
+
+def _trained(phase: str, optimizer: str, rate: float) -> dict[str, Any]:
+    """The optimiser of a phase, one of `PHASES`, and its learning rate."""
+    return {f"{phase}.optimizer": optimizer, rate_of(phase): rate}
+
+
 # Weights that start larger than N(0, 0.01²) need no layer-wise pretraining: the whole stack is trained at once.
-_JOINT = {
-    "network.weight_init": "glorot",
+JOINT = MappingProxyType(
+    {"network.weight_init": "glorot", "pretraining.layer_wise_steps": 0, "pretraining.schedule": "cosine"}
+    | _trained("pretraining", "adam", 0.001)
+)
+_DEMO = JOINT | {
     "pretraining.loss": "half_squared",
-    "pretraining.layer_wise_steps": 0,
-    "pretraining.optimizer": "adam",
-    "pretraining.learning_rate": 0.001,
-    "pretraining.schedule": "cosine",
+    "pretraining.fine_tuning_steps": 1000,
+    "clustering.max_steps": 2000,
 }
-_FAST = _JOINT | {"pretraining.fine_tuning_steps": 6000, "clustering.max_steps": 3200}
+_FAST = _DEMO | {"pretraining.fine_tuning_steps": 6000, "clustering.max_steps": 3200}
 
 # A partition is learnt more closely by Adam than by SGD at the paper's rate, and Adam keeps what is right in it.
-_ADAM = {"clustering.optimizer": "adam", "clustering.learning_rate": 0.0003}
+_ADAM = _trained("clustering", "adam", 0.0003)
 
 # Augmented samples (Guo et al., DEC-DA, ACML 2018). SGD at a high constant rate leaves an embedding whose clusters are
 # better apart than Adam's, although its reconstructions are worse; small batches more so.
@@ -31,7 +39,7 @@ _AUGMENTED = _ADAM | {
     "pretraining.batch_size": 64,
     "pretraining.layer_wise_steps": 0,
     "pretraining.fine_tuning_steps": 40_000,
-    "pretraining.learning_rate": 1.0,
+    **_trained("pretraining", "sgd", 1.0),
     "pretraining.schedule": "constant",
     "clustering.batch_size": 64,
     "clustering.update_interval": 140,
@@ -42,16 +50,15 @@ _AUGMENTED = _ADAM | {
 # that neighbours, and augmentations of one sample, share their cluster (Van Gansbeke et al., SCAN, ECCV 2020).
 _AUTO = {
     "network.kind": "auto",
-    "network.hidden": (256, 256),
-    "network.weight_init": "he",
+    "network.hidden": scan.HIDDEN,
+    "network.weight_init": scan.KERNEL_INIT,
     "pretraining.layer_wise_steps": 0,
     "pretraining.fine_tuning_steps": 0,
     "start.kind": "auto",
     "augmentation.auto": True,
     "clustering.objective": "scan",
     "clustering.kernel": "logits",
-    "clustering.optimizer": "adam",
-    "clustering.learning_rate": 0.001,
+    **_trained("clustering", "adam", scan.LEARNING_RATE),
     "clustering.schedule": "cosine",
     "clustering.tolerance": 0.0,
     "clustering.fade": True,
@@ -60,7 +67,7 @@ _AUTO = {
 
 PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
-        "demo": _JOINT | {"pretraining.fine_tuning_steps": 1000, "clustering.max_steps": 2000},
+        "demo": _DEMO,
         "fast": _FAST,
         "n2d": _FAST | _ADAM | {"start.kind": "n2d"},
         "auto": _AUTO,
@@ -70,7 +77,7 @@ PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
 )
 
 # Objectives that keep the decoder hold the embedding back: SGD at DEC's rate has hardly begun when DEC is done.
-_DECODER_KEPT = {"clustering.optimizer": "adam", "clustering.learning_rate": 0.001}
+_DECODER_KEPT = _trained("clustering", "adam", 0.001)
 _BY_OBJECTIVE = {
     **{("demo", objective): _DECODER_KEPT for objective in ("idec", "dcn", "dkm")},
     **{("fast", objective): _DECODER_KEPT | {"clustering.max_steps": 8000} for objective in ("idec", "dcn", "dkm")},

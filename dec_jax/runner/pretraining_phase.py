@@ -13,7 +13,7 @@ from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingInfo, PretrainingState
 from dec_jax.runner import build, interruption
 from dec_jax.runner.checkpoint import Checkpoint
-from dec_jax.runner.config import Config
+from dec_jax.runner.config import Config, rate_of
 from dec_jax.runner.pretraining_slots import PretrainingSlots
 from dec_jax.runner.programs import Sizes, template_of
 from dec_jax.runner.work import (
@@ -27,6 +27,7 @@ from dec_jax.runner.work import (
     pretraining_key,
 )
 
+RATE = rate_of("pretraining")
 SLOWER, LONGEST_WARMUP = 4, 1000  # of a pretraining that is begun anew
 STEPS_PER_WINDOW = 1000  # of all pretrainings side by side: how often the host sees them
 
@@ -76,8 +77,7 @@ def mended(config: Config) -> Config:
     one = config.pretraining
     seed = int(np.random.SeedSequence([config.seed, 1]).generate_state(1)[0])
     warmup = max(one.warmup, min(LONGEST_WARMUP, max(one.layer_wise_steps, one.fine_tuning_steps) // 10))
-    changed = {"warmup": warmup, "learning_rate": one.learning_rate / SLOWER}
-    return config.with_values({"seed": seed} | {f"pretraining.{name}": value for name, value in changed.items()})
+    return config.with_values({"seed": seed, "pretraining.warmup": warmup, RATE: config.flat()[RATE] / SLOWER})
 
 
 def _program(
@@ -200,7 +200,7 @@ class Attempt:
         begun = f"in pretraining {self.before[key]}; begun anew with other initial values and a quarter of the rate"
         if key not in self.ill:
             return [f"{begun}, it went well"]
-        return [f"{begun}, it went the same way: lower pretraining.learning_rate, or try another network.activation"]
+        return [f"{begun}, it went the same way: lower {RATE}, or try another network.activation"]
 
 
 class _InVainError(Exception):

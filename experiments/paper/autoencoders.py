@@ -9,6 +9,7 @@ import numpy as np
 from dec_jax import corruption, networks
 from dec_jax.runner.config import Config
 from dec_jax.runner.pictures import _as_images, _cell, _draw_sheet, _tick, _tidy
+from dec_jax.runner.presets import JOINT
 from dec_jax.samples import take_rows
 from experiments.paper import figure, table
 from experiments.paper.context import Context, Run
@@ -17,13 +18,6 @@ from experiments.paper.table import Cell
 NAMES = ("mnist", "fashion_mnist")
 N_IMAGES = 10
 NOISE = 0.2  # standard deviation, of pixels in [0, 1]
-JOINT = {
-    "pretraining.layer_wise_steps": 0,
-    "network.weight_init": "glorot",
-    "pretraining.optimizer": "adam",
-    "pretraining.learning_rate": 0.001,
-    "pretraining.schedule": "cosine",
-}
 PIXELS = JOINT | {"data.scaling": "unit", "pretraining.loss": "mse", "network.reconstruction_activation": "sigmoid"}
 BOTTLENECK = PIXELS | {"network.hidden": (), "network.bottleneck": 10, "network.embedding_activation": "relu"}
 DENOISING = PIXELS | {"pretraining.noise": NOISE}

@@ -12,6 +12,7 @@ from sklearn.datasets import make_blobs
 
 from dec_jax.data import Dataset
 from dec_jax.runner.pictures import _tidy
+from dec_jax.runner.presets import JOINT
 from experiments.paper import figure, table
 from experiments.paper.context import Context
 from experiments.paper.table import Cell
@@ -20,15 +21,10 @@ DIMENSIONS = (10, 30, 100, 300, 1000, 3000)
 N_SAMPLES = {"laptop": 2000, "fast": 10_000, "full": 10_000}
 N_CLUSTERS = N_RELEVANT = 10
 SPREAD = 2.5  # of the centres' coordinates, from −2.5 to 2.5; clusters and irrelevant features have deviation 1
-CHANGES = {
+CHANGES = JOINT | {
     "network.hidden": (128, 128),
-    "pretraining.layer_wise_steps": 0,
     "pretraining.fine_tuning_steps": 1000,
     "clustering.max_steps": 500,
-    "network.weight_init": "glorot",
-    "pretraining.optimizer": "adam",
-    "pretraining.learning_rate": 0.001,
-    "pretraining.schedule": "cosine",
 }
 N_QUERIES = 200
 LABELS = ("k-means", "AE + k-means", "DEC")

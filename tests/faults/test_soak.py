@@ -1,4 +1,4 @@
-"""Many runs in one process: no more memory, handles, mappings, threads and programs at the end than after the first ones."""
+"""Many runs in one process: in the end as much memory and as many handles, threads and programs as at first."""
 
 import gc
 import os

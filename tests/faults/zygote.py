@@ -9,20 +9,14 @@ import random
 import sys
 import time
 
+from runner.tiny_paper import LAPTOP, LAPTOP_SAMPLES
+
 from dec_jax.runner import capacity, checkpoint, pretraining_phase, report, run, sweep, sweep_pictures
 from dec_jax.runner.progress import PhaseProgress
 from experiments.paper import __main__ as paper
 from experiments.paper import context
 
 COMMANDS = {"run": run.main, "sweep": sweep.main, "paper": paper.main}
-LAPTOP = {
-    "network.hidden": (16,),
-    "pretraining.fine_tuning_steps": 40,
-    "start.kmeans_restarts": 2,
-    "clustering.max_steps": 20,
-    "clustering.update_interval": 10,
-    "clustering.tolerance": 0.0,
-}
 
 
 def patch(seconds_between_saves):
@@ -33,7 +27,7 @@ def patch(seconds_between_saves):
     report._draw = lambda *_: None
     sweep_pictures.draw = lambda *_: []
     sweep.SECONDS_BETWEEN_LOOKS = 0.1
-    context.LAPTOP, context.LAPTOP_SAMPLES = LAPTOP, 150
+    context.LAPTOP, context.LAPTOP_SAMPLES = LAPTOP, LAPTOP_SAMPLES
     advance = PhaseProgress.advance
 
     def said(self, done, **figures):

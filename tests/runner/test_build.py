@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax import networks
+from dec_jax import networks, scan
 from dec_jax.augmentation import Affine, Chain, Noise
 from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.data import Dataset
@@ -568,3 +568,19 @@ def test_a_few_samples_fit_every_preset_with_as_many_clusters(preset, n):
     assert found.clustering.batch_size == n
     if preset == "auto":
         assert found.clustering.neighbors == min(5, n - 1)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_preset_auto_clusters_images_by_the_recipe_of_scan(side):
+    shape, x = (side, side), np.random.default_rng(0).integers(0, 256, (300, side**2)).astype(float)
+    given = presets.config_of("auto").with_values({"clustering.n_clusters": 3})
+    found = build.resolve(given, Dataset("x", x, image_shape=shape))
+    made = build.recipe(found, build.network(found, side**2, shape), shape, 300)
+    told = scan.recipe(side**2, 3, image_shape=shape, n_steps=found.clustering.max_steps)
+    assert found.clustering.max_steps == scan.default_steps(300)
+    (affine,) = made.augmentation.corruptions
+    assert affine.replace(fill=told.augmentation.fill) == told.augmentation
+    for name in ("model", "objective", "optimizer", "batch_size"):
+        assert getattr(made, name) == getattr(told, name)
+    assert made.assignment.kernel.func is told.assignment.kernel.func
+    assert build.learning_recipe(made, found).objective == scan.learning(told).objective
