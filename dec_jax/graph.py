@@ -29,7 +29,9 @@ METRICS = ("euclidean", "cosine")
 LINKAGES = ("modularity", "ratio")
 SIGHTS = (6, 8, 11, 16, 21)  # neighbours, oneself included
 JUDGES = 6
-DIRECTIONS = 8
+DIRECTIONS = 11  # neighbours of a direction, itself included
+DIFFUSION_TIME = 2
+BISECTIONS = 40
 BLOCK_BYTES = 2**26  # of the scores between a block of rows and a block of columns
 ROWS = 256
 # Scores are rounded, and those of projected samples are estimates: so many candidates a neighbour are measured again.
@@ -237,6 +239,31 @@ def neighbor_graph(neighbors: np.ndarray) -> scipy.sparse.csr_array:
     return ((directed + directed.T) / 2).tocsr()
 
 
+def fuzzy_graph(near: Neighbors) -> scipy.sparse.csr_array:
+    """The symmetric graph of neighbourhoods, with the weights of UMAP (McInnes, Healy, Melville 2018).
+
+    w_ij = exp(−max(0, d_ij − d_i1) / σ_i), where d_i1 is the distance of the nearest and σ_i such that the weights of
+    all κ − 1 neighbours add up to log₂(κ − 1); an edge counts from either side: w + wᵀ − w ∘ wᵀ.
+
+    Args:
+        near: (n, κ) from `nearest`.
+
+    Returns:
+        (n, n), sparse, float64, between 0 and 1.
+    """
+    n, width = near.indices.shape
+    beyond = np.maximum(near.distances[:, 1:] - near.distances[:, 1:2], 0).astype(np.float64)
+    low, high = np.zeros(n), np.full(n, max(float(beyond.max()), 1.0) * width)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        too_wide = np.exp(-beyond / middle[:, None]).sum(axis=1) > np.log2(max(width - 1, 2))
+        low, high = np.where(too_wide, low, middle), np.where(too_wide, middle, high)
+    weights = np.exp(-beyond / high[:, None])
+    row = np.repeat(np.arange(n, dtype=np.int32), width - 1)
+    directed = scipy.sparse.csr_array((weights.ravel(), (row, near.indices[:, 1:].ravel())), shape=(n, n))
+    return (directed + directed.T - directed.multiply(directed.T)).tocsr()
+
+
 def modularity(graph: scipy.sparse.csr_array, labels: np.ndarray) -> float:
     """The edges inside clusters beyond those expected at random (Newman and Girvan 2004).
 
@@ -323,7 +350,7 @@ def partition(near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: in
 
 
 def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np.ndarray:
-    """The partition that `spectral` finds in the graph of the neighbours, refined.
+    """The partition that `spectral` finds in the graph of `fuzzy_graph`, by coordinates of a diffusion map.
 
     Args:
         near: (n, κ) from `nearest`.
@@ -333,8 +360,7 @@ def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np
     Returns:
         (n,) int32, clusters from 0 to k − 1.
     """
-    joined = neighbor_graph(near.indices)
-    return refine(joined, spectral(joined, n_clusters, seed=seed), n_clusters)
+    return spectral(fuzzy_graph(near), n_clusters, seed=seed, time=DIFFUSION_TIME)
 
 
 def leiden(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_restarts: int = 5) -> np.ndarray:
@@ -452,7 +478,9 @@ def refine(
     return best.astype(np.int32)
 
 
-def spectral(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_restarts: int = 10) -> np.ndarray:
+def spectral(
+    graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_restarts: int = 10, time: int = 0
+) -> np.ndarray:
     """k-means on the k first eigenvectors of the graph, rows of unit length (Ng, Jordan, Weiss 2001).
 
     Args:
@@ -460,28 +488,34 @@ def spectral(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n
         n_clusters: k, between 1 and n − 1.
         seed: of the eigensolver's start and of k-means.
         n_restarts: of k-means, at least 1.
+        time: of `spectral_embedding`.
 
     Returns:
         (n,) int32, clusters from 0 to k − 1.
     """
     check_integer("n_restarts", n_restarts, 1)
-    vectors = spectral_embedding(graph, n_clusters, seed=seed)
+    vectors = spectral_embedding(graph, n_clusters, seed=seed, time=time)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = vectors / np.where(norms > 0, norms, 1)
     return KMeans(n_clusters, n_init=n_restarts, random_state=seed).fit_predict(rows).astype(np.int32)
 
 
-def spectral_embedding(graph: scipy.sparse.csr_array, n_vectors: int, *, seed: int = 0) -> np.ndarray:
+def spectral_embedding(graph: scipy.sparse.csr_array, n_vectors: int, *, seed: int = 0, time: int = 0) -> np.ndarray:
     """Eigenvectors (n, n_vectors) of D^−½ A D^−½ with the largest eigenvalues, the largest first.
+
+    Each is multiplied by its eigenvalue to the power of `time`, as in a diffusion map (Coifman and Lafon 2006): the
+    longer a walk on the graph, the less it sees of small groups.
 
     Args:
         graph: (n, n), sparse, symmetric, at least 0.
         n_vectors: between 1 and n − 1.
         seed: of the eigensolver's start.
+        time: t, at least 0.
     """
     n = graph.shape[0]
     check_integer("n_vectors", n_vectors, 1, n - 1, why="one less than the number of samples")
     check_integer("seed", seed, 0, 2**32 - 1)
+    check_integer("time", time, 0)
     degree = np.asarray(graph.sum(axis=1))
     scale = scipy.sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1)))
     rng = np.random.default_rng(seed)
@@ -490,7 +524,8 @@ def spectral_embedding(graph: scipy.sparse.csr_array, n_vectors: int, *, seed: i
     draws = {"rng": rng} if "rng" in inspect.signature(eigsh).parameters else {}
     basis = min(n, 4 * n_vectors + 20)
     values, vectors = eigsh(scale @ graph @ scale, n_vectors, which="LA", v0=start, ncv=basis, **draws)
-    return vectors[:, np.argsort(-values)]
+    order = np.argsort(-values)
+    return vectors[:, order] * values[order] ** time
 
 
 def _indicator(labels: np.ndarray, n_clusters: int) -> scipy.sparse.csr_array:

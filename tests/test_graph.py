@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from scipy.optimize import brentq
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 
@@ -110,6 +111,31 @@ def test_modularity_gives_nothing_for_stray_samples():
     stray = np.zeros(200, int)
     stray[0] = 1
     assert graph.modularity(joined, stray) < 0.05 < graph.modularity(joined, y)
+
+
+def test_fuzzy_weights_are_those_of_a_plain_loop():
+    near = graph.nearest(np.random.default_rng(0).normal(size=(40, 3)), 6)
+    directed = np.zeros((40, 40))
+    for i, (others, distances) in enumerate(zip(near.indices[:, 1:], near.distances[:, 1:], strict=True)):
+        beyond = distances.astype(float) - distances[0]
+        scale = brentq(lambda s, beyond=beyond: np.exp(-beyond / s).sum() - np.log2(5), 1e-6, 1e3, xtol=1e-12)
+        directed[i, others] = np.exp(-beyond / scale)
+    expected = directed + directed.T - directed * directed.T
+    np.testing.assert_allclose(graph.fuzzy_graph(near).toarray(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_fuzzy_weights_of_equal_distances_are_1(width):
+    near = graph.nearest(np.zeros((8, 2)), width)
+    assert set(graph.fuzzy_graph(near).data) == {1.0}
+
+
+def test_a_diffusion_map_weighs_eigenvectors_by_powers_of_their_eigenvalues():
+    joined = graph.fuzzy_graph(graph.nearest(np.random.default_rng(0).normal(size=(60, 3)), 6))
+    degree = joined.sum(axis=1)
+    values = np.sort(np.linalg.eigvalsh(joined.toarray() / np.sqrt(np.outer(degree, degree))))[::-1]
+    now, later = (graph.spectral_embedding(joined, 4, time=time) for time in (0, 3))
+    np.testing.assert_allclose(later, now * values[:4] ** 3, atol=1e-9)
 
 
 def rings(n=300):

@@ -32,7 +32,6 @@ from dec_jax.validation import check_choice, check_integer
 
 ImageShape = tuple[int, ...] | None
 # What is chosen by what the data are; on digits, optdigits, mnist-test and newsgroups.
-NEIGHBORS_OF_DIRECTIONS = 15
 RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
 GIVEN = ("n_features", "image_shape", "bottleneck")  # what a network of the user's own may be made of
 OF_VIEWS = ("scan", "imsat")  # objectives that compare views of samples; the target is only watched
@@ -99,7 +98,7 @@ def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any
         kind = "spectral" if scaling in COSINE_RULES and not data.image_shape else "leiden"
     if kind not in GRAPH_STARTS:
         return {"start.kind": kind}
-    neighbors = config.start.neighbors or (NEIGHBORS_OF_DIRECTIONS if kind == "spectral" else max(graph.SIGHTS))
+    neighbors = config.start.neighbors or (graph.DIRECTIONS if kind == "spectral" else max(graph.SIGHTS))
     return {"start.kind": kind, "start.neighbors": min(neighbors, data.x.shape[0])}
 
 
