@@ -87,9 +87,7 @@ class Autoencoder(LayerPairs):
         self.dims = tuple(check_integer(f"dims[{i}]", size, 1) for i, size in enumerate(self.dims))
         if len(self.dims) < 2:
             raise ValueError(f"dims must hold an input and an embedding size at least, got {self.dims}")
-        for name in ("activation", "embedding_activation", "reconstruction_activation"):
-            check_choice(name, getattr(self, name), ACTIVATIONS)
-        check_choice("kernel_init", self.kernel_init, INITIALIZERS)
+        check_names(self)
         super().__post_init__()
 
     def setup(self) -> None:  # noqa: D102
@@ -105,6 +103,17 @@ class Autoencoder(LayerPairs):
     def decode_layer(self, h: jax.Array, layer: int) -> jax.Array:
         """Output of one decoder layer: (…, dims[layer + 1]) to (…, dims[layer])."""
         return ACTIVATIONS[self.activation if layer else self.reconstruction_activation](self.decoder[layer](h))
+
+
+def check_names(model: LayerPairs) -> None:
+    """Checks the names of a network's activations and of its initial weights.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    for name in ("activation", "embedding_activation", "reconstruction_activation"):
+        check_choice(name, getattr(model, name), ACTIVATIONS)
+    check_choice("kernel_init", model.kernel_init, INITIALIZERS)
 
 
 def is_reached(activation: str, low: float, high: float) -> bool:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dec_jax.augmentation import check_image_shape
-from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS, LayerPairs
-from dec_jax.validation import check_choice, check_integer
+from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS, LayerPairs, check_names
+from dec_jax.validation import check_integer
 
 
 def patches(maps: jax.Array, side: int) -> jax.Array:
@@ -153,9 +153,7 @@ class ConvolutionalAutoencoder(LayerPairs):
         if len(self.kernels) != len(self.channels):
             raise ValueError(f"kernels must hold one side for each of channels {self.channels}, got {self.kernels}")
         check_integer("bottleneck", self.bottleneck, 1)
-        for name in ("activation", "embedding_activation", "reconstruction_activation"):
-            check_choice(name, getattr(self, name), ACTIVATIONS)
-        check_choice("kernel_init", self.kernel_init, INITIALIZERS)
+        check_names(self)
         super().__post_init__()
 
     def setup(self) -> None:  # noqa: D102

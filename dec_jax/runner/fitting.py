@@ -13,6 +13,7 @@ from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
 from dec_jax.runner.programs import Compiled, sizes_of
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.split import split
 from dec_jax.runner.trainer import train
 from dec_jax.runner.work import Outcome, Row, Trial, Workshop, trial_id
@@ -61,7 +62,7 @@ def fit_model(
         TypeError, ValueError: a setting does not fit the data.
         FloatingPointError: a loss became NaN or infinite.
     """
-    config = build.resolve(config, dataset)
+    config = resolve(config, dataset)
     samples = split(dataset, 0.0, Layout(None))
     with PhaseProgress(silent=not show) as progress:
         limit = capacity.memory_limit(None)
@@ -71,7 +72,7 @@ def fit_model(
 
 
 def train_one(shop: Workshop, config: Config) -> Outcome:
-    """Trains the trial of a configuration, from `build.resolve`.
+    """Trains the trial of a configuration, from `resolving.resolve`.
 
     Raises:
         FloatingPointError: a loss became NaN or infinite.

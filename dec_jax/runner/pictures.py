@@ -6,17 +6,16 @@ install.
 """
 
 import math
-import os
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse
 
-from dec_jax.data.extras import need
 from dec_jax.metrics import Confusion
+from dec_jax.runner.drawing import GREY, colours_of, new_figure, save, tick, tidy
+from dec_jax.runner.image_sheet import as_images, cell_size, draw_sheet
 from dec_jax.runner.panels import Panel, panels_of
 from dec_jax.runner.plane import Plane, finite_matrix
 from dec_jax.validation import check_integer
@@ -25,11 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
 MAX_ROWS = 20  # clusters in one picture; more cannot be told apart, by colour or by eye
 MAX_PROFILE = 256  # features that one small profile can show
 N_FEATURES = 50  # features shown of samples that have more than that
-GREY = "#b0b0b0"
 
 
 def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
@@ -48,10 +45,10 @@ def loss_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         raise ValueError(f"history must hold at least one finite loss, got none in {len(history)} rows")
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = _figure(4.8 * columns, 3.2 * rows)
+    figure = new_figure(4.8 * columns, 3.2 * rows)
     for number, panel in enumerate(panels, start=1):
         _draw_panel(figure.add_subplot(rows, columns, number), panel)
-    _save(figure, path)
+    save(figure, path)
 
 
 def embedding_2d(path: Path, plane: Plane, labels: Any, *, title: str, max_samples: int = 2000) -> None:
@@ -64,23 +61,23 @@ def embedding_2d(path: Path, plane: Plane, labels: Any, *, title: str, max_sampl
         title: what the picture shows.
         max_samples: of the plane's, at most.
     """
-    figure = _figure(6.4, 6.0)
+    figure = new_figure(6.4, 6.0)
     shown = plane.rows[: check_integer("max_samples", max_samples, 1)]
     points, labels = plane.points[: len(shown)], np.asarray(labels)[shown]
     ax = figure.add_subplot()
-    _tidy(ax, title)
+    tidy(ax, title)
     size = float(np.clip(15_000 / len(shown), 6, 40))
-    ax.scatter(*points.T, s=size, c=_colours(labels), alpha=0.75, linewidths=0)
+    ax.scatter(*points.T, s=size, c=colours_of(labels), alpha=0.75, linewidths=0)
     ax.scatter(*plane.centres.T, s=280, facecolors="none", edgecolors="black", linewidths=1.2)
     for label in np.unique(labels):
         _write(ax, np.median(points[labels == label], axis=0), str(label))
     _label_plane(ax, plane)
-    _save(figure, path)
+    save(figure, path)
 
 
 def top_samples(path: Path, x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_top: int = 10) -> None:
     """Writes what `draw_top_samples` draws, with the same arguments."""
-    _save(draw_top_samples(x, q, image_shape=image_shape, n_top=n_top), path)
+    save(draw_top_samples(x, q, image_shape=image_shape, n_top=n_top), path)
 
 
 def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_top: int = 10) -> "Figure":
@@ -102,13 +99,13 @@ def draw_top_samples(x: Any, q: Any, *, image_shape: tuple[int, ...] | None, n_t
     n_top = check_integer("n_top", n_top, 1)
     n_clusters = min(q.shape[1], MAX_ROWS)
     top = np.argsort(-q[:, :n_clusters], axis=0, kind="stable")[:n_top].T
-    samples = _dense_rows(x, top.ravel()).reshape(*top.shape, -1)
+    samples = dense_rows(x, top.ravel()).reshape(*top.shape, -1)
 
     title = f"The {top.shape[1]} samples with the highest q of each cluster"
     if n_clusters < q.shape[1]:
         title += f"\n(the first {n_clusters} of {q.shape[1]} clusters)"
     if image_shape is not None:
-        return _draw_top_images(_as_images(samples, image_shape), title)
+        return _draw_top_images(as_images(samples, image_shape), title)
     if samples.shape[-1] <= MAX_PROFILE:
         return _draw_top_profiles(samples, title)
     return _draw_top_features(samples, title)
@@ -132,10 +129,10 @@ def reconstructions(path: Path, x: Any, x_hat: Any, *, image_shape: tuple[int, .
         raise ValueError(f"x_hat must have the shape of x, {tuple(x.shape)}, got {tuple(x_hat.shape)}")
     n = min(check_integer("n", n, 1), x.shape[0])
     shown = np.linspace(0, x.shape[0] - 1, n).round().astype(int)
-    both = np.stack([_dense_rows(x, shown), _dense_rows(x_hat, shown)])
+    both = np.stack([dense_rows(x, shown), dense_rows(x_hat, shown)])
     draw = _draw_reconstructed_profiles if image_shape is None else _draw_reconstructed_images
-    figure = draw(both if image_shape is None else _as_images(both, image_shape))
-    _save(figure, path)
+    figure = draw(both if image_shape is None else as_images(both, image_shape))
+    save(figure, path)
 
 
 def confusion(path: Path, confusion: Confusion, class_names: Sequence[str] | Mapping[int, str] | None = None) -> None:
@@ -151,21 +148,21 @@ def confusion(path: Path, confusion: Confusion, class_names: Sequence[str] | Map
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     legible = max(matrix.shape) <= MAX_ROWS
     cell = 0.48 if legible else 8 / max(matrix.shape)
-    figure = _figure(cell * matrix.shape[1] + 1.4, cell * matrix.shape[0] + 1.2)
+    figure = new_figure(cell * matrix.shape[1] + 1.4, cell * matrix.shape[0] + 1.2)
     ax = figure.add_subplot()
     image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if legible:
         _write_counts(ax, matrix, share)
     else:
         figure.colorbar(image, label="share of the class", shrink=0.7)
-    _tidy(
+    tidy(
         ax,
         f"Classes and the clusters matched to them\naccuracy {100 * np.trace(matrix) / matrix.sum():.1f} %",
     )
-    _tick(ax, "x", range(len(clusters)), map(str, clusters))
-    _tick(ax, "y", range(len(classes)), names)
+    tick(ax, "x", range(len(clusters)), map(str, clusters))
+    tick(ax, "y", range(len(classes)), names)
     ax.set(xlabel="cluster", ylabel="class")
-    _save(figure, path)
+    save(figure, path)
 
 
 # Curves
@@ -174,8 +171,8 @@ def confusion(path: Path, confusion: Confusion, class_names: Sequence[str] | Map
 def _draw_panel(ax: "Axes", panel: Panel) -> None:
     for number, (name, (steps, values)) in enumerate(panel.lines.items()):
         marker = "." if len(steps) < 40 else None  # a single point draws no line
-        ax.plot(steps, values, color=_colours([number])[0], label=name, marker=marker, linewidth=1.5)
-    _tidy(ax, panel.title)
+        ax.plot(steps, values, color=colours_of([number])[0], label=name, marker=marker, linewidth=1.5)
+    tidy(ax, panel.title)
     ax.set_xlabel("step")
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     if len(panel.lines) > 1:
@@ -185,7 +182,7 @@ def _draw_panel(ax: "Axes", panel: Panel) -> None:
     elif panel.scale == "share":
         # Falls over three decades and may reach 0, which a logarithmic axis cannot show.
         ax.set_yscale("symlog", linthresh=0.001)
-        _tick(ax, "y", (0, 0.001, 0.01, 0.1, 1), ("0", "0.1 %", "1 %", "10 %", "100 %"))
+        tick(ax, "y", (0, 0.001, 0.01, 0.1, 1), ("0", "0.1 %", "1 %", "10 %", "100 %"))
         ax.set_ylim(-0.00005, 1)
     elif panel.scale == "score":
         ax.set_ylim(min(0, *(min(values) for _, values in panel.lines.values())), 1)
@@ -216,45 +213,34 @@ def _label_plane(ax: "Axes", plane: Plane) -> None:
 # Samples
 
 
-def _dense_rows(x: Any, rows: np.ndarray) -> np.ndarray:
+def dense_rows(x: Any, rows: np.ndarray) -> np.ndarray:
     """The given rows of `x` as a dense array; of a sparse matrix, only these are made dense."""
     return x.tocsr()[rows].toarray() if scipy.sparse.issparse(x) else np.asarray(x[rows])
 
 
-def _as_images(samples: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Samples (rows, columns, d) → (rows, columns, *image_shape)."""
-    colours = image_shape[2:] in ((), (1,), (3,))
-    if len(image_shape) < 2 or not colours or math.prod(image_shape) != samples.shape[-1]:
-        raise ValueError(
-            f"image_shape must be (height, width) or (height, width, 3) of {samples.shape[-1]} features, "
-            f"got {tuple(image_shape)}"
-        )
-    return samples.reshape(*samples.shape[:2], *(image_shape[:2] if image_shape[2:] == (1,) else image_shape))
-
-
 def _draw_top_images(images: np.ndarray, title: str) -> "Figure":
-    figure, ax = _draw_sheet(images, images.min(), images.max())
-    _tidy(ax, title)
-    height, width = _cell(images)
-    _tick(ax, "x", (np.arange(images.shape[1]) + 0.5) * width, _ranks(images.shape[1]))
+    figure, ax = draw_sheet(images, images.min(), images.max())
+    tidy(ax, title)
+    height, width = cell_size(images)
+    tick(ax, "x", (np.arange(images.shape[1]) + 0.5) * width, _ranks(images.shape[1]))
     _tick_clusters(ax, (np.arange(len(images)) + 0.5) * height)
     return figure
 
 
 def _draw_top_profiles(samples: np.ndarray, title: str) -> "Figure":
     n_clusters, n_top, _ = samples.shape
-    figure = _figure(0.75 * n_top + 1, 0.5 * n_clusters + 1.1)
+    figure = new_figure(0.75 * n_top + 1, 0.5 * n_clusters + 1.1)
     ax = figure.add_subplot()
     low, high = min(0.0, samples.min()), max(0.0, samples.max())
     scale = 0.8 / ((high - low) or 1)
-    for row, colour in enumerate(_colours(range(n_clusters))):
+    for row, colour in enumerate(colours_of(range(n_clusters))):
         for column, sample in enumerate(samples[row]):
             heights = row + 0.9 - scale * (sample - low)
             edges = column + np.linspace(0.06, 0.94, len(sample) + 1)
             ax.stairs(heights, edges, baseline=row + 0.9 + scale * low, fill=True, color=colour)
     ax.set(xlim=(0, n_top), ylim=(n_clusters, 0))
-    _tidy(ax, title)
-    _tick(ax, "x", np.arange(n_top) + 0.5, _ranks(n_top))
+    tidy(ax, title)
+    tick(ax, "x", np.arange(n_top) + 0.5, _ranks(n_top))
     _tick_clusters(ax, np.arange(n_clusters) + 0.5)
     return figure
 
@@ -268,7 +254,7 @@ def _draw_top_features(samples: np.ndarray, title: str) -> "Figure":
     gap = np.full((n_clusters, 1, len(features)), np.nan)
     rows = np.concatenate([samples[..., features], gap], axis=1).reshape(-1, len(features))[:-1]
 
-    figure = _figure(9, 0.075 * len(rows) + 1.6)
+    figure = new_figure(9, 0.075 * len(rows) + 1.6)
     ax = figure.add_subplot()
     limit = np.nanmax(np.abs(rows)) or 1.0
     signed = np.nanmin(rows) < 0
@@ -281,8 +267,8 @@ def _draw_top_features(samples: np.ndarray, title: str) -> "Figure":
         vmax=limit,
     )
     figure.colorbar(image, label="value", shrink=min(1, 20 / len(rows)), aspect=15, pad=0.01)
-    _tidy(ax, f"{title}\nin the {len(features)} features that vary most")
-    _tick(ax, "x", range(len(features)), map(str, features), rotation=90, fontsize=6)
+    tidy(ax, f"{title}\nin the {len(features)} features that vary most")
+    tick(ax, "x", range(len(features)), map(str, features), rotation=90, fontsize=6)
     _tick_clusters(ax, np.arange(n_clusters) * (n_top + 1) + (n_top - 1) / 2)
     ax.set_xlabel("feature, grouped by the cluster in which it is largest")
     return figure
@@ -290,11 +276,11 @@ def _draw_top_features(samples: np.ndarray, title: str) -> "Figure":
 
 def _draw_reconstructed_images(images: np.ndarray) -> "Figure":
     # On the originals' scale, so that a reconstruction that is too pale looks pale.
-    figure, ax = _draw_sheet(images, images[0].min(), images[0].max())
-    _tidy(ax, "Originals above their reconstructions")
+    figure, ax = draw_sheet(images, images[0].min(), images[0].max())
+    tidy(ax, "Originals above their reconstructions")
     ax.spines[:].set_visible(False)
     ax.set_xticks([])
-    _tick(ax, "y", (np.arange(2) + 0.5) * _cell(images)[0], ("original", "reconstruction"))
+    tick(ax, "y", (np.arange(2) + 0.5) * cell_size(images)[0], ("original", "reconstruction"))
     return figure
 
 
@@ -306,13 +292,13 @@ def _draw_reconstructed_profiles(both: np.ndarray) -> "Figure":
         label = f"the {both.shape[-1]} of {n_features} features that vary most"
     columns = min(5, both.shape[1])
     rows = math.ceil(both.shape[1] / columns)
-    figure = _figure(2.1 * columns + 0.8, 1.3 * rows + 1.2)
+    figure = new_figure(2.1 * columns + 0.8, 1.3 * rows + 1.2)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for ax, original, reconstruction in zip(axes, *both, strict=False):
         ax.stairs(original, fill=True, color=GREY, label="original")
-        ax.stairs(reconstruction, color=_colours([0])[0], linewidth=1.2, baseline=None, label="reconstruction")
+        ax.stairs(reconstruction, color=colours_of([0])[0], linewidth=1.2, baseline=None, label="reconstruction")
     for ax in axes:
-        _tidy(ax)
+        tidy(ax)
         ax.set_visible(ax.has_data())
     figure.suptitle("Samples and their reconstructions", x=0.01, ha="left", fontsize=11)
     figure.supxlabel(label, fontsize=10)
@@ -321,94 +307,18 @@ def _draw_reconstructed_profiles(both: np.ndarray) -> "Figure":
     return figure
 
 
-def _draw_sheet(images: np.ndarray, low: float, high: float) -> tuple["Figure", "Axes"]:
-    """Draws images (rows, columns, height, width[, 3]) side by side, values from `low` to `high`."""
-    rows, columns = images.shape[:2]
-    height, width = _cell(images)
-    tiles = np.clip((images - low) / ((high - low) or 1), 0, 1)
-    if images.ndim == 4:
-        tiles = 1 - tiles  # as ink on paper: the backgrounds of digits, garments and letters are zero
-    sheet = np.ones((rows * height, columns * width, *images.shape[4:]))
-    for row, column in np.ndindex(rows, columns):
-        tile = tiles[row, column]
-        top, left = row * height + (height - len(tile)) // 2, column * width + (width - tile.shape[1]) // 2
-        sheet[top : top + len(tile), left : left + tile.shape[1]] = tile
-    figure = _figure(0.55 * columns + 1, 0.55 * columns * (rows * height) / (columns * width) + 0.8)
-    ax = figure.add_subplot()
-    ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(0, sheet.shape[1], sheet.shape[0], 0))
-    return figure, ax
-
-
-def _cell(images: np.ndarray) -> tuple[int, int]:
-    """Height and width of one image on the sheet, with the margin around it."""
-    height, width = images.shape[2:4]
-    margin = max(1, min(height, width) // 8)
-    return height + margin, width + margin
-
-
 def _most_varying(samples: np.ndarray) -> np.ndarray:
     """The features (at most `N_FEATURES`) of the highest variance in samples (n, d), highest first."""
     return np.argsort(-samples.var(axis=0), kind="stable")[:N_FEATURES]
 
 
-# Style
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    figure = need("matplotlib.figure", "plots", "a picture", "matplotlib")
-    return figure.Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    """Writes a PNG whole or not at all: what was at `path` survives a failure."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # a name in a script that the font lacks is drawn as boxes
-            figure.savefig(unfinished, format="png", bbox_inches="tight")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _colours(labels: Iterable[int]) -> np.ndarray:
-    """The colour of each cluster, (n, 4): the same one in all pictures, repeated after twenty."""
-    from matplotlib import colormaps
-
-    labels = np.asarray(labels)
-    palette = colormaps["tab10" if labels.max() < 10 else "tab20"]
-    return palette(labels % palette.N)
-
-
-def _tidy(ax: "Axes", title: str = "") -> None:
-    ax.set_title(_as_it_is(title), loc="left", fontsize=11)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=9)
-
-
-def _tick(ax: "Axes", axis: str, positions: Iterable[float], names: Iterable[str], **text: Any) -> None:
-    """Writes names along an axis, without tick marks; of many only every second, third or so."""
-    positions, names = list(positions), [_as_it_is(name) for name in names]
-    every = math.ceil(len(names) / 50) or 1
-    set_ticks = ax.set_xticks if axis == "x" else ax.set_yticks
-    set_ticks(positions[::every], names[::every], **text)
-    ax.tick_params(axis=axis, which="both", length=0)
-
-
-def _as_it_is(text: str) -> str:
-    """A user's own text, in which a dollar is not the beginning of mathematics."""
-    return text.replace("$", r"\$")
+# Text
 
 
 def _tick_clusters(ax: "Axes", positions: np.ndarray) -> None:
     """Writes the clusters' numbers in their colours in front of their rows, and removes the frame."""
-    _tick(ax, "y", positions, map(str, range(len(positions))), fontweight="bold")
-    for text, colour in zip(ax.get_yticklabels(), _colours(range(len(positions))), strict=True):
+    tick(ax, "y", positions, map(str, range(len(positions))), fontweight="bold")
+    for text, colour in zip(ax.get_yticklabels(), colours_of(range(len(positions))), strict=True):
         text.set_color(colour)
     ax.set(ylabel="cluster", xlabel="rank by q")
     ax.spines[:].set_visible(False)

@@ -14,13 +14,14 @@ from rich.console import Console
 
 from dec_jax import data, n2d
 from dec_jax.folder_lock import lock
-from dec_jax.runner import build, fitting, report, runs, table_arguments
+from dec_jax.runner import fitting, report, runs, table_arguments
 from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import ONE_CLUSTER, AugmentationConfig, Config, describe, parse
 from dec_jax.runner.failures import naming, reported, say
 from dec_jax.runner.presets import N_CLUSTERS, PRESETS, config_of
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.sweep_folder import IDENTITY_FILE as SWEEP_FILE
 from dec_jax.runner.webpage import PAGE_FILE
 from dec_jax.samples import usable_batch_size
@@ -140,7 +141,7 @@ def run(arguments: argparse.Namespace, command: str) -> None:
     profiler = Profiler(arguments.profile)
     options = table_arguments.read(arguments)
     dataset = data.load(config.data.name, config.data.labels, data_dir=arguments.data_dir, options=options)
-    resolved = build.resolve(config, dataset)
+    resolved = resolve(config, dataset)
     rule = resolved.data.scaling
     data.apply_scaling(data.fit_scaling(rule, dataset.x), dataset.x)  # says what cannot be scaled
     with naming(out), _held(out, dataset):

@@ -93,7 +93,7 @@ def run(config: Config, dataset: Dataset, desk: Desk) -> Run:
     """Runs the baselines, pretraining, k-means on the embedding, and the clustering phase.
 
     Args:
-        config: from `build.resolve`.
+        config: from `resolving.resolve`.
         dataset: what is clustered; its labels are read for scores alone.
         desk: what it works with; work in progress lies in its folder until `forget` is called.
 
@@ -121,7 +121,7 @@ def pretrain(config: Config, dataset: Dataset, desk: Desk) -> tuple[Any, Params,
     """Runs the pretraining alone.
 
     Args:
-        config: from `build.resolve`.
+        config: from `resolving.resolve`.
         dataset: what is pretrained on.
         desk: what it works with; a network that its cache holds is not trained again.
 

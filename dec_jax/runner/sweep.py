@@ -16,7 +16,7 @@ from rich.console import Console
 from dec_jax import data
 from dec_jax.data.cache import cache_folder
 from dec_jax.identity import fingerprint, identity
-from dec_jax.runner import build, capacity, estimate, grid, ray_workers, sweep_pictures, table, table_arguments
+from dec_jax.runner import capacity, estimate, grid, ray_workers, sweep_pictures, table, table_arguments
 from dec_jax.runner.command_line import CommandParser
 from dec_jax.runner.config import Config, describe
 from dec_jax.runner.failures import naming, reported, say
@@ -24,6 +24,7 @@ from dec_jax.runner.grid import Grid
 from dec_jax.runner.layout import Layout, make_layout
 from dec_jax.runner.programs import sizes_of
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.split import split
 from dec_jax.runner.sweep_folder import PICTURES_FOLDER, Row, SweepFolder
 from dec_jax.runner.trainer import train
@@ -140,7 +141,7 @@ def _prepare(arguments: argparse.Namespace, chosen: Grid, progress: PhaseProgres
     for note in dataset.notes:
         say("note", note)
     samples = split(dataset, arguments.held_out, layout)
-    configs = [build.resolve(config, samples.train) for config in chosen.trials()]
+    configs = [resolve(config, samples.train) for config in chosen.trials()]
     if any(config.data.unlabelled for config in configs):
         samples.unlabelled = data.load_unlabelled(name, arguments.data_dir)
     trials = [Trial(i, trial_id(config, samples.fingerprint), config) for i, config in enumerate(configs)]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dec_jax.runner.config import show
+from dec_jax.runner.drawing import GREY, colours_of, new_figure, save, tick, tidy
 from dec_jax.runner.panels import SCORES
-from dec_jax.runner.pictures import GREY, MAX_ROWS, _colours, _figure, _save, _tick, _tidy
+from dec_jax.runner.pictures import MAX_ROWS
 from dec_jax.runner.suggestion import CRITERIA, Suggestion, check_columns, over_seeds, suggest_n_clusters
 from dec_jax.runner.table import COLUMNS
 
@@ -118,19 +119,19 @@ def _heatmap(path: Path, frame: "DataFrame", swept: Sequence[str], measure: str)
     values = table.to_numpy(float)
     legible = max(values.shape) <= MAX_ROWS
     width, height = (0.52, 0.42) if legible else (8 / max(values.shape),) * 2
-    figure = _figure(max(width * values.shape[1], 2.4) + 1.8, max(height * values.shape[0], 1.2) + 1.3)
+    figure = new_figure(max(width * values.shape[1], 2.4) + 1.8, max(height * values.shape[0], 1.2) + 1.3)
     ax = figure.add_subplot()
     image = ax.imshow(values, cmap="viridis", aspect="auto", origin="lower")
     ax.set_facecolor(PALE)  # shows where no trial has a value
     if legible:
         _write_values(ax, values, image.norm(values))
     figure.colorbar(image)
-    _tidy(ax, _title(NAMES[measure], swept, (K, M)))
+    tidy(ax, _title(NAMES[measure], swept, (K, M)))
     _tick_values(ax, "x", range(values.shape[1]), table.columns.tolist())
     _tick_values(ax, "y", range(values.shape[0]), table.index.tolist())
     ax.set(xlabel=NAMES[K], ylabel=NAMES[M])
     ax.spines[:].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _write_values(ax: "Axes", values: np.ndarray, brightness: np.ndarray) -> None:
@@ -142,18 +143,18 @@ def _write_values(ax: "Axes", values: np.ndarray, brightness: np.ndarray) -> Non
 
 def _number_of_clusters(path: Path, frame: "DataFrame", swept: Sequence[str], measures: Sequence[str]) -> None:
     """Figure 6 of Xie et al. 2016: measures against n_clusters, one below the other, and what they suggest."""
-    figure = _figure(6.4, 2.0 * len(measures) + 0.8)
+    figure = new_figure(6.4, 2.0 * len(measures) + 0.8)
     axes = figure.subplots(len(measures), sharex=True, squeeze=False).ravel()
     suggestions = [suggest_n_clusters(frame, name) for name in measures if name in CRITERIA]
     for ax, measure in zip(axes, measures, strict=True):
         _draw_measure(ax, frame, K, measure, 0)
-        _tidy(ax)
+        tidy(ax)
         ax.set_ylabel(NAMES[measure])
         for suggestion in suggestions:
             _mark(ax, suggestion, measure)
     _set_values(axes[-1], frame, K)
     _head(figure, _title("Choosing the number of clusters", swept, (K,), spread="band"))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _mark(ax: "Axes", suggestion: Suggestion, measure: str) -> None:
@@ -161,7 +162,7 @@ def _mark(ax: "Axes", suggestion: Suggestion, measure: str) -> None:
     k, criterion, curve = suggestion
     if k is None:
         return
-    colour = _colours([1 + list(CRITERIA).index(criterion)])[0]
+    colour = colours_of([1 + list(CRITERIA).index(criterion)])[0]
     ax.axvline(k, color=colour, linewidth=1.2, linestyle="--", zorder=1)
     if criterion == measure:
         ax.plot(k, curve[k], "o", color=colour, markersize=9, fillstyle="none", markeredgewidth=1.8)
@@ -173,11 +174,11 @@ def _setting_curves(
     path: Path, frame: "DataFrame", swept: Sequence[str], setting: str, panels: Sequence[Sequence[str]]
 ) -> None:
     """Scores and criteria against a setting's values, mean and standard deviation over the seeds."""
-    figure = _figure(4.2 * len(panels), 3.4)
+    figure = new_figure(4.2 * len(panels), 3.4)
     for ax, measures in zip(figure.subplots(1, len(panels), squeeze=False).ravel(), panels, strict=True):
         for number, measure in enumerate(measures):
             _draw_measure(ax, frame, setting, measure, number)
-        _tidy(ax)
+        tidy(ax)
         if len(measures) > 1:
             ax.legend(frameon=False, fontsize=9, ncols=len(measures), loc="lower left", bbox_to_anchor=(0, 1))
         ax.set_ylabel("agreement with the classes" if measures[0] in SCORES else NAMES[measures[0]])
@@ -185,14 +186,14 @@ def _setting_curves(
     spread = "band" if _is_number(setting) else "bars"
     figure.get_layout_engine().set(wspace=0.04)
     _head(figure, _title(f"Clustering quality against {_name(setting)}", swept, (setting,), spread))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_measure(ax: "Axes", frame: "DataFrame", setting: str, measure: str, number: int) -> None:
     """The mean over the seeds with a band of one standard deviation, or bars of it where values are not numbers."""
     curve = over_seeds(frame, setting, measure)
     mean, spread = curve["mean"].to_numpy(), curve["std"].fillna(0).to_numpy()
-    colour = _colours([number])[0]
+    colour = colours_of([number])[0]
     if _is_number(setting):
         x = curve.index.to_numpy(float)
         ax.plot(x, mean, color=colour, marker=".", linewidth=1.5, label=NAMES[measure])
@@ -222,19 +223,19 @@ def _set_values(ax: "Axes", frame: "DataFrame", setting: str) -> None:
 def _seconds_per_trial(path: Path, frame: "DataFrame", swept: Sequence[str]) -> None:
     """How long trials took: the median, the quartiles and the trials themselves, by the sizes that were swept."""
     settings = [name for name in (K, M) if name in swept]
-    figure = _figure(4.8 * len(settings) or 2.8, 3.2)
+    figure = new_figure(4.8 * len(settings) or 2.8, 3.2)
     axes = figure.subplots(1, max(len(settings), 1), sharey=True, squeeze=False).ravel()
     frame = frame[np.isfinite(frame["seconds"])]
     for ax, setting in zip(axes, settings or [None], strict=True):
         values = _values(frame, setting) if setting else ["all trials"]
         chosen = [frame[frame[setting] == value] if setting else frame for value in values]
         _draw_distributions(ax, [trials["seconds"].to_numpy(float) for trials in chosen])
-        _tidy(ax)
+        tidy(ax)
         _tick_values(ax, "x", range(len(values)), values)
         ax.set_xlabel(NAMES.get(setting, ""))
     axes[0].set(ylabel=NAMES["seconds"], ylim=(0, None))
     _head(figure, f"Seconds of {len(frame):,} trials")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_distributions(ax: "Axes", groups: Sequence[np.ndarray]) -> None:
@@ -243,7 +244,7 @@ def _draw_distributions(ax: "Axes", groups: Sequence[np.ndarray]) -> None:
         x = position + random.uniform(-0.18, 0.18, len(values))  # side by side, not one on another
         size = float(np.clip(200 / len(values), 2, 12))
         ax.scatter(x, values, s=size, color=GREY, linewidths=0, zorder=1)
-    style = {"color": _colours([0])[0], "linewidth": 1.3}
+    style = {"color": colours_of([0])[0], "linewidth": 1.3}
     parts = {f"{part}props": style for part in ("box", "median", "whisker", "cap")}
     ax.boxplot(groups, positions=range(len(groups)), widths=0.55, showfliers=False, **parts)
     ax.grid(axis="y", color=PALE, linewidth=0.8)
@@ -291,4 +292,4 @@ def _tick_values(
         if not written or scale(place) - scale(places[written[-1]]) >= gap:
             written.append(i)
     names = (f"{values[i]:g}" if isinstance(values[i], float) else show(values[i]) for i in written)
-    _tick(ax, axis, [places[i] for i in written], names)
+    tick(ax, axis, [places[i] for i in written], names)

@@ -16,14 +16,12 @@ CHOSEN = ", value chosen by modularity"
 
 def run(context: Context) -> None:
     """Writes the table."""
-    names = context.names or NAMES
-    columns = [_column(context, name) for name in names]
-    rows = {method: tuple(column[method] for column in columns) for method in columns[0]}
+    columns = {name: _column(context, name) for name in context.names or NAMES}
     caption = (
         "ACC in per cent, mean ± standard deviation over the seeds. LDMGI and SEC: the best by ACC of nine values of "
         "their parameter, as the paper shows it, and the value that needs no labels."
     )
-    table.write(context, "accuracy", table.Table("Unsupervised clustering accuracy", names, rows, caption))
+    table.write(context, "accuracy", table.of_columns("Unsupervised clustering accuracy", columns, caption))
 
 
 def _column(context: Context, name: str) -> dict[str, Cell]:

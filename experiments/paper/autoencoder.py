@@ -14,14 +14,12 @@ from experiments.paper.table import Cell
 
 def run(context: Context) -> None:
     """Writes the table."""
-    names = context.names or NAMES
-    columns = [_column(context, name) for name in names]
-    rows = {method: tuple(column[method] for column in columns) for method in columns[0]}
+    columns = {name: _column(context, name) for name in context.names or NAMES}
     caption = (
         "ACC in per cent, mean ± standard deviation over the seeds, on the embedding that DEC starts from. LDMGI and "
         "SEC: the best by ACC of nine values of their parameter, and the value that needs no labels."
     )
-    table.write(context, "autoencoder", table.Table("Methods on the embedding", names, rows, caption))
+    table.write(context, "autoencoder", table.of_columns("Methods on the embedding", columns, caption))
 
 
 def _column(context: Context, name: str) -> dict[str, Cell]:

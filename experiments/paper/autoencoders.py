@@ -8,7 +8,8 @@ import numpy as np
 
 from dec_jax import corruption, networks
 from dec_jax.runner.config import Config
-from dec_jax.runner.pictures import _as_images, _cell, _draw_sheet, _tick, _tidy
+from dec_jax.runner.drawing import tick, tidy
+from dec_jax.runner.image_sheet import as_images, cell_size, draw_sheet
 from dec_jax.runner.presets import JOINT
 from dec_jax.samples import take_rows
 from experiments.paper import figure, table
@@ -68,12 +69,12 @@ def _first(x: Any) -> jax.Array:
 
 def _draw(context: Context, target: str, name: str, rows: dict[str, Any], caption: str) -> None:
     samples = np.stack([np.asarray(row) for row in rows.values()])
-    images = _as_images(samples, context.load(name).image_shape)
-    picture, ax = _draw_sheet(images, 0.0, 1.0)
-    _tidy(ax)
+    images = as_images(samples, context.load(name).image_shape)
+    picture, ax = draw_sheet(images, 0.0, 1.0)
+    tidy(ax)
     ax.spines[:].set_visible(False)
     ax.set_xticks([])
-    _tick(ax, "y", (np.arange(len(rows)) + 0.5) * _cell(images)[0], rows)
+    tick(ax, "y", (np.arange(len(rows)) + 0.5) * cell_size(images)[0], rows)
     figure.write(context, target, picture, caption)
 
 
@@ -122,5 +123,5 @@ def _draw_curves(context: Context, stem: str, name: str, runs: dict[str, list[Ru
             ax.plot(*zip(*_losses(run), strict=True), color=f"C{number}", linewidth=1, label=label if i == 0 else None)
     ax.set(xlabel="steps of pretraining", ylabel="loss of the whole autoencoder", yscale="log")
     ax.legend(frameon=False)
-    _tidy(ax)
+    tidy(ax)
     figure.write(context, stem, picture, f"Layer-wise against joint pretraining on {name}, a line per seed.")

@@ -13,8 +13,8 @@ from dec_jax import metrics
 from dec_jax.identity import git_commit, identity
 from dec_jax.runner.capacity import memory_limit
 from dec_jax.runner.criteria import criteria
+from dec_jax.runner.drawing import GREY, tidy
 from dec_jax.runner.layout import make_layout
-from dec_jax.runner.pictures import GREY, _tidy
 from dec_jax.runner.programs import Sizes, sizes_of
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import Split, split
@@ -121,7 +121,7 @@ def _draw(context: Context, name: str, frame: DataFrame, suggested: int | None) 
         if suggested is not None:
             ax.axvline(suggested, color=GREY, linestyle="--", linewidth=1)
         ax.set_xlabel("number of clusters k")
-        _tidy(ax, title)
+        tidy(ax, title)
     caption = (
         f"Figure 6 of the paper on {name}: mean and standard deviation over the seeds; G is the training loss over "
         f"that of held-out samples. Dashed: the number before G's sharpest fall, {suggested or table.UNKNOWN}"

@@ -17,12 +17,13 @@ from dec_jax import data, metrics
 from dec_jax.data import Dataset
 from dec_jax.identity import fingerprint, git_commit, identity, versions
 from dec_jax.networks import Params
-from dec_jax.runner import build, report, runs
+from dec_jax.runner import report, runs
 from dec_jax.runner.config import Config
 from dec_jax.runner.presets import N_CLUSTERS, config_of
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.programs import Compiled
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.runs import Desk
 from dec_jax.runner.work import trial_id
 from dec_jax.samples import Samples
@@ -178,7 +179,7 @@ class Context:
             values["clustering.update_interval"] = RELEASED_INTERVALS.get(name)
             values["data.unlabelled"] = name in data.UNLABELLED_NAMES
         config = config_of(SCALES[self.scale]).with_values(values | changes)
-        return build.resolve(config, self.load(name) if dataset is None else dataset)
+        return resolve(config, self.load(name) if dataset is None else dataset)
 
     def run(self, config: Config, dataset: Dataset | None = None) -> Run:
         """The finished trial of a configuration; trained where that has not been done, going on where it stopped.

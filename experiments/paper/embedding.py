@@ -12,7 +12,7 @@ from dec_jax.clustering import ClusteringInfo, ClusteringState
 from dec_jax.identity import fingerprint, git_commit
 from dec_jax.runner import build
 from dec_jax.runner.config import Config
-from dec_jax.runner.pictures import _colours, _tidy
+from dec_jax.runner.drawing import colours_of, tidy
 from dec_jax.runner.programs import keys_of
 from dec_jax.runner.work import trial_id
 from dec_jax.samples import take_rows
@@ -53,13 +53,13 @@ def _make(context: Context, name: str) -> None:
     y = context.load(name).y
     moments = _kept_moments(context, context.config(name, context.seeds[0]))
     percent = [100 * metrics.accuracy(y, labels) for labels in moments.labels]
-    colours = _colours(np.unique(y, return_inverse=True)[1][moments.shown])
+    colours = colours_of(np.unique(y, return_inverse=True)[1][moments.shown])
     picture = figure.new(9, 6.2)
     axes = picture.subplots(2, 3).ravel()
     for ax, z, step, acc in zip(axes, layouts(moments.z), moments.steps, percent, strict=False):
         ax.scatter(*z.T, s=3, color=colours, linewidths=0)
         ax.set(xticks=[], yticks=[])
-        _tidy(ax, f"step {step:,}: ACC {acc:.1f} %")
+        tidy(ax, f"step {step:,}: ACC {acc:.1f} %")
     caption = (
         f"Figure 4 of the paper on {name}: t-SNE of {len(moments.shown):,} samples' embeddings, from the same "
         f"start each time; colours are classes. Seed {context.seeds[0]} alone."

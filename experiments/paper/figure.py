@@ -4,7 +4,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from dec_jax.data.atomic import atomic_write
-from dec_jax.runner.pictures import DPI, _figure
+from dec_jax.runner.drawing import DPI, new_figure
 from experiments.paper.context import Context
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def new(width: float, height: float) -> "Figure":
     Raises:
         ImportError: matplotlib is not installed.
     """
-    return _figure(width, height)
+    return new_figure(width, height)
 
 
 def write(context: Context, name: str, figure: "Figure", caption: str) -> None:

@@ -11,7 +11,9 @@ from dec_jax import networks, starts
 from dec_jax.data import Dataset
 from dec_jax.losses import kl_divergence, log_soft_assignment
 from dec_jax.runner import build
-from dec_jax.runner.pictures import GREY, _as_images, _dense_rows, _tidy
+from dec_jax.runner.drawing import GREY, tidy
+from dec_jax.runner.image_sheet import as_images
+from dec_jax.runner.pictures import dense_rows
 from dec_jax.runner.programs import keys_of
 from experiments.paper import figure
 from experiments.paper.context import Context
@@ -65,10 +67,10 @@ def _draw(context: Context, name: str, q: np.ndarray, pull: np.ndarray, own: np.
     above.scatter(q[own], pull[own], s=4, linewidths=0, label="samples of the cluster")
     above.set_ylabel("|∂L/∂z|")
     above.legend(frameon=False, fontsize=8, markerscale=3)
-    _tidy(above, f"{name}, largest cluster")
+    tidy(above, f"{name}, largest cluster")
     below.set(xlabel="q", xlim=(0, 1.05 * q.max()), ylim=(0, 1))
     below.set_yticks([])
-    _tidy(below)
+    tidy(below)
     if dataset.image_shape is not None:
         _draw_images(below, dataset, q, np.flatnonzero(own))
     caption = (
@@ -84,7 +86,7 @@ def _draw_images(ax: "Axes", dataset: Dataset, q: np.ndarray, own: np.ndarray) -
     places = (np.arange(N_IMAGES) + 0.5) * width
     places = places[places > q[own].min()]
     rows = np.array([own[np.abs(q[own] - place).argmin()] for place in places])
-    images = _as_images(_dense_rows(dataset.x, rows)[None], dataset.image_shape)[0]
+    images = as_images(dense_rows(dataset.x, rows)[None], dataset.image_shape)[0]
     for place, image in zip(places, images, strict=True):
         bounds = (place - 0.45 * width, 0.02, 0.9 * width, 0.96)
         shown = ax.inset_axes(bounds, transform=ax.get_xaxis_transform())

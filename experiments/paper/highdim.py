@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import make_blobs
 
 from dec_jax.data import Dataset
-from dec_jax.runner.pictures import _tidy
+from dec_jax.runner.drawing import tidy
 from dec_jax.runner.presets import JOINT
 from experiments.paper import figure, table
 from experiments.paper.context import Context
@@ -128,5 +128,5 @@ def _draw(context: Context, rows: dict[int, Row], caption: str) -> None:
     titles = ("ACC, per cent", "seconds of k-means", "contrast of distances")
     for ax, title in zip((accuracy, seconds, contrasts), titles, strict=True):
         ax.set(xscale="log", xlabel="features, 10 of which matter")
-        _tidy(ax, title)
+        tidy(ax, title)
     figure.write(context, "highdim", picture, caption)

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dec_jax.runner.pictures import _tidy
+from dec_jax.runner.drawing import tidy
 from experiments.paper import figure, scores, table
 from experiments.paper.accuracy import SWEPT
 from experiments.paper.context import Context, Unavailable
@@ -98,6 +98,6 @@ def _draw(ax: "Axes", curve: Curve, lines: dict[str, list[list[float]]], title: 
         deviations = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows]
         ax.errorbar(curve.values, means, deviations, marker="o", markersize=3, capsize=2, linewidth=1.2, label=name)
     ax.set(xscale="log", ylabel=label)
-    _tidy(ax, title)
+    tidy(ax, title)
     if any(lines):
         ax.legend(frameon=False, fontsize=8)

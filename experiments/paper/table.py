@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import rich.table
@@ -47,6 +47,12 @@ class Table:
     columns: tuple[str, ...]
     rows: dict[str, tuple[Cell | str, ...]]
     caption: str
+
+
+def of_columns(title: str, columns: Mapping[str, Mapping[str, Cell]], caption: str) -> Table:
+    """The table of columns by their headings, each of which has cells by the rows' names, the same ones."""
+    rows = next(iter(columns.values()))
+    return Table(title, tuple(columns), {row: tuple(cells[row] for cells in columns.values()) for row in rows}, caption)
 
 
 def write(context: Context, name: str, table: Table) -> None:

@@ -17,9 +17,10 @@ from dec_jax.data.atomic import atomic_write
 from dec_jax.data.cache import cached
 from dec_jax.folder_lock import lock
 from dec_jax.row_log import RowLog, read_rows
-from dec_jax.runner import build, report, runs, table
+from dec_jax.runner import report, runs, table
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.sweep_folder import SweepFolder
 from dec_jax.storage import Store
 from dec_jax.trained_model import TrainedModel
@@ -39,7 +40,7 @@ def trained(number):
 
 TRAINED = {number: trained(number) for number in (1, 2)}
 DATA = Dataset("made", np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32))
-CONFIG = build.resolve(Config().with_values({"clustering.n_clusters": 3}), DATA)
+CONFIG = resolve(Config().with_values({"clustering.n_clusters": 3}), DATA)
 
 
 class Scenario:

@@ -1,4 +1,4 @@
-"""Many runs in one process: in the end as much memory and as many handles, threads and programs as at first."""
+"""Many runs in one process: at the end no more memory, handles, mappings, threads and programs."""
 
 import gc
 import os

@@ -8,8 +8,8 @@ from dec_jax.data import apply_scaling, fit_scaling, from_frame
 from dec_jax.data.labels import as_labels
 from dec_jax.data.scaling import RULES
 from dec_jax.graph import metric_of
-from dec_jax.runner import build
 from dec_jax.runner.config import Config
+from dec_jax.runner.resolving import resolve
 from dec_jax.validation import check_labels, check_samples
 
 DTYPES = ("f2", "f4", "f8", "g", "i1", "i8", "u1", "u8", "?", "c8", "O", "U3", "S3", "M8[s]", ">f8", "i4")
@@ -119,7 +119,7 @@ def _dataset(rng, call):
     assert found.x.ndim == 2
     assert np.isfinite(values).all()
     k = int(rng.choice([0, 1, 2, 3, 100]))
-    resolved = call(lambda: build.resolve(Config().with_values({"clustering.n_clusters": k}), found))
+    resolved = call(lambda: resolve(Config().with_values({"clustering.n_clusters": k}), found))
     if not isinstance(resolved, str):
         assert 1 <= k <= found.x.shape[0]
         call(lambda: apply_scaling(fit_scaling(resolved.data.scaling, found.x), found.x))

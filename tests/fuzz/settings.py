@@ -4,8 +4,9 @@ import numpy as np
 
 from dec_jax.data import Dataset
 from dec_jax.data.scaling import RULES
-from dec_jax.runner import build, fitting, presets
+from dec_jax.runner import fitting, presets
 from dec_jax.runner.config import FIELDS, Config, parse
+from dec_jax.runner.resolving import resolve
 
 RNG = np.random.default_rng(0)
 IMAGES = Dataset("images", RNG.integers(0, 255, (40, 64)).astype(np.uint8), image_shape=(8, 8))
@@ -81,7 +82,7 @@ def _resolve(rng, call):
     values = {str(name): _any_value(rng, name) for name in names}
     data = (IMAGES, ROWS)[rng.integers(2)]
     base = presets.config_of(str(rng.choice(list(presets.PRESETS)))).with_values({"clustering.n_clusters": 4})
-    found = call(lambda: build.resolve(base.with_values(values), data))
+    found = call(lambda: resolve(base.with_values(values), data))
     assert isinstance(found, Config | str), f"{values}: {found!r}"
 
 
@@ -112,7 +113,7 @@ def _train(rng, call):
     values["start.kmeans_restarts"] = 2
     data = (IMAGES, ROWS)[rng.integers(2)]
     preset = str(rng.choice(["fast", "demo", "auto", "augmented", "paper"]))
-    config = call(lambda: build.resolve(presets.config_of(preset).with_values(values), data))
+    config = call(lambda: resolve(presets.config_of(preset).with_values(values), data))
     if isinstance(config, str):
         return
     found = fitting.fit_model(config, data)

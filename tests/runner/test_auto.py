@@ -4,7 +4,8 @@ import scipy.sparse
 
 from dec_jax import metrics
 from dec_jax.data import Dataset
-from dec_jax.runner import build, fitting, presets
+from dec_jax.runner import fitting, presets
+from dec_jax.runner.resolving import resolve
 
 from .tiny_run import X, Y
 
@@ -18,7 +19,7 @@ LARGE_IMAGES = RANDOM.integers(0, 256, (60, 256)).astype(float)
 
 def resolved(x, image_shape=None, **values):
     given = {"clustering.n_clusters": 3, **{name.replace("__", "."): value for name, value in values.items()}}
-    return build.resolve(presets.config_of("auto").with_values(given), Dataset("mine", x, image_shape=image_shape))
+    return resolve(presets.config_of("auto").with_values(given), Dataset("mine", x, image_shape=image_shape))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ import scipy.sparse
 from sklearn.datasets import load_digits
 
 from dec_jax.data import Dataset
-from dec_jax.runner import build, checkpoint, clustering_phase, runs
+from dec_jax.runner import checkpoint, clustering_phase, runs
 from dec_jax.runner.config import Config
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.programs import Compiled
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.runs import Desk
 from dec_jax.storage import Store
 from dec_jax.trained_model import assign
@@ -50,7 +51,7 @@ def train(tmp_path_factory):
 
     def run(changes=None, data=DATA, folder=None, cache=None):
         folder = tmp_path_factory.mktemp("run") if folder is None else folder
-        config = build.resolve(CONFIG.with_values(changes or {}), data)
+        config = resolve(CONFIG.with_values(changes or {}), data)
         programs = compiled.setdefault(scipy.sparse.issparse(data.x), Compiled())
         with PhaseProgress() as progress:
             return runs.run(config, data, Desk(folder, progress, Profiler(), cache, compiled=programs))
@@ -200,7 +201,7 @@ def test_damaged_work_in_progress_is_done_again(train, finished, cache, tmp_path
 
 
 def test_a_network_before_clustering_is_that_of_the_run(finished, cache, tmp_path):
-    config = build.resolve(CONFIG, DATA)
+    config = resolve(CONFIG, DATA)
     with PhaseProgress() as progress:
         model, params, x = runs.pretrain(config, DATA, Desk(tmp_path, progress, Profiler(), cache))
     assert model == finished.trained.model

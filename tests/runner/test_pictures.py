@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dec_jax.metrics import matched_confusion
-from dec_jax.runner import pictures
+from dec_jax.runner import image_sheet, pictures
 from dec_jax.runner.plane import lay_out
 
 N, K = 60, 4
@@ -43,7 +43,7 @@ def check_picture(path):
 def drawn(monkeypatch, draw, *args, **kwargs):
     """The figure that `draw` saves."""
     figures = []
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
     draw(*args, **kwargs)
     return figures[0]
 
@@ -192,9 +192,9 @@ def test_heat_map_holds_what_varies(tmp_path, monkeypatch):
 
 def test_sheet_places_every_image():
     images = np.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6) / 144.0
-    _, ax = pictures._draw_sheet(images, 0.0, 1.0)
+    _, ax = image_sheet.draw_sheet(images, 0.0, 1.0)
     sheet = np.asarray(ax.images[0].get_array())
-    height, width = pictures._cell(images)
+    height, width = image_sheet.cell_size(images)
     assert sheet.shape == (2 * height, 3 * width)
     np.testing.assert_allclose(np.sort(sheet[sheet < 1]), np.sort(1 - images[images > 0]))
     np.testing.assert_allclose(sheet[height : height + 4, width : width + 6], 1 - images[1, 1])

@@ -44,7 +44,7 @@ def swept(axes):
 def drawn(monkeypatch, folder, axes, **kwargs):
     """The figures that are saved, by the names of their files."""
     figures = {}
-    monkeypatch.setattr(sweep_pictures, "_save", lambda figure, path: figures.update({path.name: figure}))
+    monkeypatch.setattr(sweep_pictures, "save", lambda figure, path: figures.update({path.name: figure}))
     draw(sweep(axes, **kwargs), swept(axes), folder)
     return figures
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from dec_jax.data import Dataset
-from dec_jax.runner import build, checkpoint, runs
+from dec_jax.runner import checkpoint, runs
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config
+from dec_jax.runner.resolving import resolve
 from dec_jax.storage import Store
 
 DATA = Dataset("made", np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3)
@@ -21,7 +22,7 @@ def folder(tmp_path):
 def claim(folder, overwrite=False, **changes):
     """Claims the folder for a run, and returns the store of its work in progress."""
     values = {name.replace("__", "."): value for name, value in changes.items()}
-    config = build.resolve(Config().with_values({"clustering.n_clusters": 3} | values), DATA)
+    config = resolve(Config().with_values({"clustering.n_clusters": 3} | values), DATA)
     runs.claim(config, DATA, folder, overwrite=overwrite)
     return Store(folder / runs.UNFINISHED)
 

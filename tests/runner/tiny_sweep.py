@@ -4,11 +4,12 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from dec_jax.data import Dataset
-from dec_jax.runner import build, table
+from dec_jax.runner import table
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
 from dec_jax.runner.programs import sizes_of
 from dec_jax.runner.progress import PhaseProgress
+from dec_jax.runner.resolving import resolve
 from dec_jax.runner.split import split
 from dec_jax.runner.trainer import train
 from dec_jax.runner.work import Trial, Workshop, trial_id
@@ -55,7 +56,7 @@ def make_shop(folder, samples=None, **options):
 
 def trials_of(shop, *changes):
     """Trials of `CONFIG` with each of these changes, by full name."""
-    configs = [build.resolve(CONFIG.with_values(change), shop.split.train) for change in changes]
+    configs = [resolve(CONFIG.with_values(change), shop.split.train) for change in changes]
     return [Trial(i, trial_id(config, shop.split.fingerprint), config) for i, config in enumerate(configs)]
 
 
