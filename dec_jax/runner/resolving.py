@@ -14,8 +14,6 @@ from dec_jax.runner import build
 from dec_jax.runner.config import GRAPH_STARTS, Config
 from dec_jax.validation import check_choice, check_integer
 
-graph.DIRECTIONS = 15  # chosen on digits, optdigits, mnist-test and newsgroups
-
 
 def resolve(config: Config, data: Dataset) -> Config:
     """The configuration with everything that depends on the data filled in.
