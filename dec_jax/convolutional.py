@@ -81,7 +81,7 @@ class ConvolutionalEncoder(nn.Module):
 
     image_shape: tuple[int, ...]
     outputs: int
-    channels: tuple[int, ...] = (8, 16)
+    channels: tuple[int, ...] = (16, 32)
     hidden: int = 256
     side: int = 3
 

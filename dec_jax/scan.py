@@ -36,7 +36,8 @@ N_NEIGHBORS = 5
 HIDDEN = (256, 256)
 KERNEL_INIT = "he"
 SMALL_UP_TO = 16  # pixels of an image's shorter side
-MOVED = MappingProxyType({"rotation": 10.0, "shift": 0.1, "scale": 0.1, "shear": 0.1})
+MOVED = MappingProxyType({"rotation": 15.0, "shift": 0.1, "scale": 0.15, "shear": 0.2})
+MOVED_SMALL = MappingProxyType({"rotation": 10.0, "shift": 0.05, "scale": 0.1, "shear": 0.1})  # by less than a pixel
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 256
 LEAST_STEPS, MOST_STEPS = 800, 6000
@@ -74,9 +75,9 @@ def recipe(
 ) -> Recipe:
     """The recipe for images with a shape, or for other samples; it lacks the neighbours, which `fit` adds.
 
-    Images are turned by up to 10 degrees and shifted, scaled and sheared by up to a tenth, and a small convolutional
-    network sees them. Below `SMALL_UP_TO` pixels per side the shift is half of that, and the network dense, since
-    convolutions would leave little of their sides. Of other samples a fifth of the features is dropped.
+    Images are turned, shifted, scaled and sheared by up to `MOVED`, and a small convolutional network sees them. Below
+    `SMALL_UP_TO` pixels per side they are moved by up to `MOVED_SMALL`, and the network is dense, since convolutions
+    would leave little of their sides. Of other samples a fifth of the features is dropped.
 
     Args:
         n_features: d.
@@ -109,8 +110,8 @@ def is_small(image_shape: tuple[int, ...]) -> bool:
 
 
 def ranges(image_shape: tuple[int, ...]) -> dict[str, float]:
-    """How far images are moved, as arguments of `Affine`; small ones are shifted half as far, by less than a pixel."""
-    return dict(MOVED) | ({"shift": MOVED["shift"] / 2} if is_small(image_shape) else {})
+    """How far images (h, w) or (h, w, channels) are moved, as arguments of `Affine`."""
+    return dict(MOVED_SMALL if is_small(image_shape) else MOVED)
 
 
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:

@@ -68,7 +68,7 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves():
 
 def test_small_images_are_shifted_half_as_far():
     assert scan.ranges((8, 8)) == {"rotation": 10, "shift": 0.05, "scale": 0.1, "shear": 0.1}
-    assert scan.ranges((16, 16, 3)) == {"rotation": 10, "shift": 0.1, "scale": 0.1, "shear": 0.1}
+    assert scan.ranges((16, 16, 3)) == {"rotation": 15, "shift": 0.1, "scale": 0.15, "shear": 0.2}
 
 
 def test_images_are_moved_and_other_samples_lose_features():
