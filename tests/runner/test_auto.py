@@ -29,7 +29,7 @@ def resolved(x, image_shape=None, **values):
         (scipy.sparse.csr_array(np.abs(TABLE)), None, "dense", "spectral", 0, False),
         (TABLE / np.linalg.norm(TABLE, axis=1, keepdims=True), None, "dense", "spectral", 0, False),
         (SMALL_IMAGES, (8, 8), "dense", "leiden", 10, True),
-        (LARGE_IMAGES, (16, 16), "encoder", "leiden", 10, True),
+        (LARGE_IMAGES, (16, 16), "encoder", "leiden", 15, True),
     ],
     ids=["table", "text", "directions", "small images", "images"],
 )
