@@ -15,6 +15,8 @@ hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 UNOPTIMIZED = {"jax_disable_most_optimizations": True}
+# XLA's newer generator of code takes as long as the rest of a compilation. Processes that tests start inherit this.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 # Of memory. Linux lets a process have 65,530, a compiled program takes about ten, and one that gets none crashes.
 MOST_MAPPINGS = 20_000
 

@@ -116,17 +116,18 @@ def test_encoder_params_suffice_to_encode():
 
 
 def test_layer_wise_and_joint_pretraining_then_clustering():
+    model = ConvolutionalAutoencoder((8, 8), channels=(4,), kernels=(3,), bottleneck=5)
     adam = optax.adam(3e-3)
     stages = [
-        *pretraining.layer_wise_stages(MODEL, n_steps=30, optimizer=adam),
-        pretraining.fine_tuning_stage(MODEL, n_steps=60, optimizer=adam),
+        *pretraining.layer_wise_stages(model, n_steps=30, optimizer=adam),
+        pretraining.fine_tuning_stage(model, n_steps=60, optimizer=adam),
     ]
-    params, history = pretraining.pretrain(KEY, stages, PARAMS, X, batch_size=64, window=15)
+    params, history = pretraining.pretrain(KEY, stages, parameters(model), X, batch_size=64, window=15)
     for stage in stages:
         losses = [info.loss for info in history if info.stage == stage.name]
         assert losses[-1] < losses[0]
 
-    recipe = Recipe(MODEL, batch_size=64)
+    recipe = Recipe(model, batch_size=64)
     state = starts.from_kmeans(KEY, recipe, params, X, 10, n_restarts=3)
     result = clustering.fit(KEY, recipe, state, X, update_interval=10, tolerance=0.0, max_steps=20)
     assert result.state.labels.shape == (300,)

@@ -100,7 +100,7 @@ def test_sparse_samples_are_clustered_like_dense_ones():
     np.testing.assert_allclose(*results, atol=1e-4)
 
 
-def test_digits_are_clustered_better_than_their_graph_is():
+def test_digits_are_clustered_better_than_their_graph_is(optimized):
     x, y = load_digits(return_X_y=True)
     found = scan.fit(jax.random.key(0), x / 16, 10, image_shape=(8, 8))
     assert adjusted_rand_score(y, found.labels) > max(0.9, adjusted_rand_score(y, found.start) + 0.003)

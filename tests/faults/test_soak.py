@@ -1,4 +1,4 @@
-"""Many runs in one process: no more memory, handles, mappings, threads and programs at the end than after the first ones."""
+"""Many runs in one process: at the end no more memory, handles, mappings, threads and programs."""
 
 import gc
 import os
