@@ -28,12 +28,13 @@ def test_digits_within_half_a_percent_of_scikit_learn():
     assert against_scikit_learn(load_digits().data, 10) <= 1.005
 
 
+@pytest.mark.slow
 def test_hundred_blobs_within_half_a_percent_of_scikit_learn():
     x, _ = make_blobs(5000, 20, centers=100, random_state=0)
     assert against_scikit_learn(x, 100) <= 1.005
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real_data
 def test_mnist_embedding_within_half_a_percent_of_scikit_learn(optimized, real_data, real_data_dir):
     real_data("mnist")
@@ -73,6 +74,7 @@ def test_result_does_not_depend_on_the_chunk(chunk_size):
     assert float(found.inertia) == pytest.approx(float(whole.inertia), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_more_restarts_are_not_worse():
     z = jax.random.normal(jax.random.key(0), (400, 3))
     best = [float(kmeans(jax.random.key(0), z, 12, n_restarts=n).inertia) for n in (1, 30)]
@@ -115,6 +117,7 @@ def test_one_cluster_and_a_cluster_a_sample(k):
     assert float(found.inertia) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_chunk():
     n, k, restarts = 200_000, 50, 20
     shape = jax.ShapeDtypeStruct((n, 4), jnp.float32)
@@ -126,6 +129,7 @@ def test_memory_is_bounded_by_the_chunk():
     assert used < all_distances / 20
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_relative_to_the_features_that_vary():
     x, _ = make_blobs(2000, 4, centers=8, cluster_std=2.5, random_state=0)
     padded = np.concatenate([x, np.full((2000, 60), 3.0)], axis=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # Runs a sweep with the layout that is asked for, and keeps what its trials have found.
 SWEEP = """
