@@ -24,6 +24,7 @@ def against_scikit_learn(x, k, n_restarts=20):
     return float(ours.inertia) / theirs.inertia_
 
 
+@pytest.mark.slow
 def test_digits_within_half_a_percent_of_scikit_learn():
     assert against_scikit_learn(load_digits().data, 10) <= 1.005
 
@@ -66,6 +67,7 @@ def test_same_key_same_bits():
     np.testing.assert_array_equal(first.centroids, second.centroids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [1, 97, 500, 10_000])
 def test_result_does_not_depend_on_the_chunk(chunk_size):
     x, _ = make_blobs(500, 4, centers=5, cluster_std=2.0, random_state=0)
