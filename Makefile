@@ -1,7 +1,8 @@
 # Two commands for a machine with nothing but python3 (3.11 or newer), pip and make:
 #   make demo    clusters handwritten digits and says where the pictures are
-#   make test    runs all tests
-# and make test-fast, which runs those that are quick, and make docs, which builds docs/_build/html/index.html.
+#   make test    runs the tests, but for those that take longest
+# and make test-long, which runs those, make test-fast, which runs the quick ones, and make docs, which builds
+# docs/_build/html/index.html.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,23 +10,26 @@ INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_DOCS := $(VENV)/.installed-for-docs
 
-.PHONY: demo test test-fast test-lowest faults fuzz lint docs wheel peers clean
+.PHONY: demo test test-long test-fast test-lowest faults fuzz lint docs wheel peers clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 -m "not long"
+
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 -m long
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not long"
 
 # The quick tests with the lowest versions that pyproject.toml allows.
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
-	.venv-lowest/bin/python -m pytest --numprocesses 2 -m "not slow"
+	.venv-lowest/bin/python -m pytest --numprocesses 2 -m "not slow and not long"
 
 # What the normal tests do of faults and strange input in seconds, at length: hours. Both can be repeated.
 faults: $(INSTALLED)

@@ -14,30 +14,34 @@ from dec_jax.runner import fitting
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
-UNOPTIMIZED = {"jax_disable_most_optimizations": True}
+# All tests compile quickly, also what their files compute when they are read, and processes that they start.
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "True"
+# XLA's newer generator of code takes as long as the rest of a compilation.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 # Of memory. Linux lets a process have 65,530, a compiled program takes about ten, and one that gets none crashes.
 MOST_MAPPINGS = 20_000
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
-    """Compiles quickly, and keeps programs where other tests and their processes find them; returns the folder."""
+    """Keeps programs where other tests and their processes find them; returns the folder."""
     folder = tmp_path_factory.mktemp("compiled")  # not of several workers: JAX writes into it in place
     options = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_traceback_in_locations_limit": 0,
     }
     before = {name: getattr(jax.config, name) for name in options}
-    for name, value in (options | UNOPTIMIZED).items():
+    for name, value in options.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
-    # Processes that tests start compile the same programs.
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (options | UNOPTIMIZED).items():
+        for name, value in options.items():
             patch.setenv(name.upper(), str(value))
         yield folder
-    for name, value in (before | dict.fromkeys(UNOPTIMIZED, False)).items():
+    for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
 
@@ -54,7 +58,7 @@ def few_mappings():
 
 
 @pytest.fixture
-def optimized(compiled_programs):
+def optimized():
     """Compiles as a user's process does: for a test that computes for longer than it compiles."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield

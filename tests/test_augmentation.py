@@ -11,6 +11,8 @@ from dec_jax.augmentation import Affine, Chain, Noise, affine_transform
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.corruption import dropout, gaussian_noise
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(6, 7 * 9)).astype(np.float32)
 ALL = {"rotation": 30.0, "shift": 0.2, "scale": 0.3, "shear": 0.2, "flip": 0.5, "crop": 0.3}

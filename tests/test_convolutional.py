@@ -20,18 +20,16 @@ X = jnp.asarray(DIGITS / np.sqrt(np.mean(DIGITS**2)))
 MODEL = ConvolutionalAutoencoder((8, 8), channels=(8, 16), kernels=(5, 3), bottleneck=5)
 
 
-def parameters(model):
+def parameters(model=MODEL):
     return jax.jit(lambda key: networks.init(key, model, model.dims[0]))(KEY)
-
-
-PARAMS = parameters(MODEL)
 
 
 class TestConvolutional(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_vmap_over_samples_equals_a_batch(self):
-        single = self.variant(jax.vmap(lambda x: networks.reconstruct(MODEL, PARAMS, x)))
-        np.testing.assert_allclose(single(X[:5]), networks.reconstruct(MODEL, PARAMS, X[:5]), atol=1e-5)
+        params = parameters()
+        single = self.variant(jax.vmap(lambda x: networks.reconstruct(MODEL, params, x)))
+        np.testing.assert_allclose(single(X[:5]), networks.reconstruct(MODEL, params, X[:5]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -106,27 +104,29 @@ def test_activations_of_embedding_and_reconstruction_are_separate():
     assert (networks.encode(model, params, X) >= 0).all()
     x_hat = networks.reconstruct(model, params, X)
     assert ((x_hat > 0) & (x_hat < 1)).all()
-    assert (networks.encode(MODEL, PARAMS, X) < 0).any()
+    assert (networks.encode(MODEL, parameters(), X) < 0).any()
 
 
 def test_encoder_params_suffice_to_encode():
-    encoder = networks.encoder_params(MODEL, PARAMS, 64)
+    params = parameters()
+    encoder = networks.encoder_params(MODEL, params, 64)
     assert set(encoder) == {"encoder_0", "encoder_1", "encoder_2"}
-    np.testing.assert_array_equal(networks.encode(MODEL, encoder, X), networks.encode(MODEL, PARAMS, X))
+    np.testing.assert_array_equal(networks.encode(MODEL, encoder, X), networks.encode(MODEL, params, X))
 
 
 def test_layer_wise_and_joint_pretraining_then_clustering():
+    model = ConvolutionalAutoencoder((8, 8), channels=(4,), kernels=(3,), bottleneck=5)
     adam = optax.adam(3e-3)
     stages = [
-        *pretraining.layer_wise_stages(MODEL, n_steps=30, optimizer=adam),
-        pretraining.fine_tuning_stage(MODEL, n_steps=60, optimizer=adam),
+        *pretraining.layer_wise_stages(model, n_steps=30, optimizer=adam),
+        pretraining.fine_tuning_stage(model, n_steps=60, optimizer=adam),
     ]
-    params, history = pretraining.pretrain(KEY, stages, PARAMS, X, batch_size=64, window=15)
+    params, history = pretraining.pretrain(KEY, stages, parameters(model), X, batch_size=64, window=15)
     for stage in stages:
         losses = [info.loss for info in history if info.stage == stage.name]
         assert losses[-1] < losses[0]
 
-    recipe = Recipe(MODEL, batch_size=64)
+    recipe = Recipe(model, batch_size=64)
     state = starts.from_kmeans(KEY, recipe, params, X, 10, n_restarts=3)
     result = clustering.fit(KEY, recipe, state, X, update_interval=10, tolerance=0.0, max_steps=20)
     assert result.state.labels.shape == (300,)

@@ -6,6 +6,8 @@ import pytest
 
 from dec_jax.corruption import dropout, gaussian_noise
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 

@@ -70,6 +70,7 @@ def test_a_block_that_fails_frees_the_folder(folder):
         pass
 
 
+@pytest.mark.slow
 def test_another_process_is_named_and_a_killed_one_frees_the_folder(folder, holder):
     process = holder()
     began = time.monotonic()
@@ -82,6 +83,7 @@ def test_another_process_is_named_and_a_killed_one_frees_the_folder(folder, hold
         pass
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder_but_not_with_one_that_does_not(folder, holder, monkeypatch):
     process = holder("shared")
     with lock(folder, shared=True, set_up=lambda: pytest.fail("it has been set up")):
@@ -115,6 +117,7 @@ def test_locks_of_other_names_do_not_exclude_each_other(folder):
             assert sum(path.is_dir() for path in folder.iterdir()) == 2
 
 
+@pytest.mark.slow
 def test_many_processes_hold_the_folder_in_turn(folder):
     script = """
 import sys, time

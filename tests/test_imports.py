@@ -19,6 +19,7 @@ PROGRAMS = "benchmarks.peers, benchmarks.scaling, benchmarks.throughput, experim
 CORE = sorted(Path(dec_jax.__file__).parent.glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modules", ["dec_jax", PROGRAMS], ids=["library", "programs"])
 def test_imports_start_no_device(modules):
     done = subprocess.run([sys.executable, "-c", IMPORT.format(modules=modules)], capture_output=True, text=True)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,26 +14,28 @@ from dec_jax.kmeans import _kmeans, _lloyd, _reseed, kmeans
 from dec_jax.samples import to_device
 
 
-def against_scikit_learn(x, k):
-    """Inertia of ours over scikit-learn's, both the best of 20, on the same samples."""
+def against_scikit_learn(x, k, n_restarts=20):
+    """Inertia of ours over scikit-learn's, both the best of as many restarts, on the same samples."""
     x = np.asarray(x, np.float32)
-    ours = kmeans(jax.random.key(0), jnp.asarray(x), k, n_restarts=20)
-    theirs = KMeans(k, n_init=20, random_state=0).fit(x)
+    ours = kmeans(jax.random.key(0), jnp.asarray(x), k, n_restarts=n_restarts)
+    theirs = KMeans(k, n_init=n_restarts, random_state=0).fit(x)
     consistent = np.sum((x - np.asarray(ours.centroids)[np.asarray(ours.labels)]) ** 2)
     assert float(ours.inertia) == pytest.approx(consistent, rel=1e-4)
     return float(ours.inertia) / theirs.inertia_
 
 
+@pytest.mark.slow
 def test_digits_within_half_a_percent_of_scikit_learn():
     assert against_scikit_learn(load_digits().data, 10) <= 1.005
 
 
+@pytest.mark.slow
 def test_hundred_blobs_within_half_a_percent_of_scikit_learn():
     x, _ = make_blobs(5000, 20, centers=100, random_state=0)
     assert against_scikit_learn(x, 100) <= 1.005
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real_data
 def test_mnist_embedding_within_half_a_percent_of_scikit_learn(optimized, real_data, real_data_dir):
     real_data("mnist")
@@ -45,7 +49,7 @@ def test_mnist_embedding_within_half_a_percent_of_scikit_learn(optimized, real_d
     params, _ = pretraining.pretrain(jax.random.key(1), [stage], params, x)
     z = networks.embed(model, params, x)
     assert z.shape == (70_000, 10)
-    assert against_scikit_learn(z, 10) <= 1.005
+    assert against_scikit_learn(z, 10, n_restarts=5) <= 1.005
 
 
 def test_separated_blobs_are_found():
@@ -63,6 +67,7 @@ def test_same_key_same_bits():
     np.testing.assert_array_equal(first.centroids, second.centroids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [1, 97, 500, 10_000])
 def test_result_does_not_depend_on_the_chunk(chunk_size):
     x, _ = make_blobs(500, 4, centers=5, cluster_std=2.0, random_state=0)
@@ -71,6 +76,7 @@ def test_result_does_not_depend_on_the_chunk(chunk_size):
     assert float(found.inertia) == pytest.approx(float(whole.inertia), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_more_restarts_are_not_worse():
     z = jax.random.normal(jax.random.key(0), (400, 3))
     best = [float(kmeans(jax.random.key(0), z, 12, n_restarts=n).inertia) for n in (1, 30)]
@@ -113,6 +119,7 @@ def test_one_cluster_and_a_cluster_a_sample(k):
     assert float(found.inertia) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_chunk():
     n, k, restarts = 200_000, 50, 20
     shape = jax.ShapeDtypeStruct((n, 4), jnp.float32)
@@ -124,6 +131,7 @@ def test_memory_is_bounded_by_the_chunk():
     assert used < all_distances / 20
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_relative_to_the_features_that_vary():
     x, _ = make_blobs(2000, 4, centers=8, cluster_std=2.5, random_state=0)
     padded = np.concatenate([x, np.full((2000, 60), 3.0)], axis=1)
@@ -156,11 +164,12 @@ def test_bad_input(arguments, error, message):
 def test_restarts_stop_one_by_one_as_if_each_ran_alone():
     z = jnp.asarray(np.random.default_rng(0).normal(size=(600, 2)), jnp.float32)
     seeds = z[jax.random.randint(jax.random.key(1), (20, 8), 0, 600)]
-    together, iterations = _lloyd(z, seeds, None, 1e-6, 300, 200)
+    lloyd = jax.jit(partial(_lloyd, active=None, chunk_size=200))
+    together, iterations = lloyd(z, seeds, threshold=1e-6, max_iterations=300)
     for restart in range(20):
-        alone, n = _lloyd(z, seeds[restart : restart + 1], None, 1e-6, 300, 200)
+        alone, n = lloyd(z, seeds[restart : restart + 1], threshold=1e-6, max_iterations=300)
         np.testing.assert_allclose(together[restart], alone[0], atol=1e-5)
         assert iterations[restart] == n[0]
     assert iterations.max() > 2 * iterations.min()
-    few = _lloyd(z, seeds, None, 1e-6, int(iterations.min()) + 1, 200)[1]
+    few = lloyd(z, seeds, threshold=1e-6, max_iterations=int(iterations.min()) + 1)[1]
     assert few.max() == iterations.min() + 1

@@ -16,6 +16,8 @@ from dec_jax.optimizers import adam, sgd
 from dec_jax.resets import SoftReset
 from dec_jax.samples import CHUNK_BYTES
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 DIGITS, CLASSES = load_digits(return_X_y=True)
 X = jnp.asarray(DIGITS / np.sqrt(np.mean(DIGITS**2)), jnp.float32)
@@ -68,7 +70,6 @@ def moments(params):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(networks.split(params)[1])]
 
 
-@pytest.mark.slow
 def test_a_network_of_the_users_own_clusters_digits(kind):
     model = MODELS[kind]
     params = networks.init(KEY, model, 64)

@@ -6,6 +6,8 @@ from scipy.stats import chisquare
 
 from dec_jax.permutation import permute, random_words
 
+pytestmark = pytest.mark.slow
+
 KEYS = jax.random.split(jax.random.key(7), 20_000)
 
 

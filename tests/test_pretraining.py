@@ -22,6 +22,8 @@ from dec_jax.pretraining import (
 )
 from dec_jax.samples import batch_rows, take_rows, to_device
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 DIGITS = load_digits().data.astype(np.float32)
 X = to_device(DIGITS / np.sqrt(np.mean(DIGITS**2)))
@@ -65,7 +67,6 @@ def test_activations_of_a_layer_pair_are_those_of_its_place(layer, code_negative
     assert bool((output < 0).any()) == output_negative
 
 
-@pytest.mark.slow
 def test_layer_wise_loss_falls_in_every_layer():
     stages = layer_wise_stages(MODEL, n_steps=400, optimizer=optax.adam(3e-3))
     _, history = pretrain(stages, fresh(), window=100)
@@ -143,7 +144,6 @@ def test_denoising_loss_compares_with_the_clean_samples():
     assert float(loss) == pytest.approx(float(losses.half_mean_squared_error(blank, X[:5])))
 
 
-@pytest.mark.slow
 def test_same_key_same_bits():
     stages = [*layer_wise_stages(MODEL, n_steps=7), fine_tuning_stage(MODEL, n_steps=9)]
     first, second = (pretrain(stages, fresh(), batch_size=64)[0] for _ in range(2))

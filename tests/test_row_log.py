@@ -236,6 +236,7 @@ def writers(log, names):
     return found
 
 
+@pytest.mark.slow
 def test_processes_append_to_one_log(log):
     processes = writers(log, "ab")
     for process in processes:
@@ -248,6 +249,7 @@ def test_processes_append_to_one_log(log):
     assert all(row["number"] == int(name[1:]) for name, row in rows.items())
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_row_and_frees_the_log(log):
     (process,) = writers(log, "a")
     with process:

@@ -24,46 +24,54 @@ def bars(side=4):
 
 
 BARS = bars()
-NEAR = graph.nearest(BARS, 8)
-FITTED = scan.fit(jax.random.key(0), BARS, 3, near=NEAR, n_steps=60)
 
 
-def test_a_fit_finds_the_heaps_and_says_what_it_started_from():
-    assert (FITTED.labels.dtype, FITTED.labels.shape) == (np.int32, (60,))
-    assert adjusted_rand_score(Y, FITTED.labels) == adjusted_rand_score(Y, FITTED.start) == 1
-    np.testing.assert_array_equal(FITTED.q.argmax(axis=1), FITTED.labels)
-    np.testing.assert_allclose(FITTED.q.sum(axis=1), 1, rtol=1e-5)
-    assert int(FITTED.state.step) == 60
+@pytest.fixture(scope="module")
+def near():
+    return graph.nearest(BARS, 8)
 
 
-def test_a_key_fixes_the_fit():
-    again = scan.fit(jax.random.key(0), BARS, 3, near=NEAR, n_steps=60)
-    np.testing.assert_array_equal(again.q, FITTED.q)
-    assert not np.array_equal(scan.fit(jax.random.key(1), BARS, 3, near=NEAR, n_steps=60).q, FITTED.q)
+@pytest.fixture(scope="module")
+def fitted(near):
+    return scan.fit(jax.random.key(0), BARS, 3, near=near, n_steps=60)
 
 
-def test_clusters_keep_the_names_of_a_start_that_is_given():
+def test_a_fit_finds_the_heaps_and_says_what_it_started_from(fitted):
+    assert (fitted.labels.dtype, fitted.labels.shape) == (np.int32, (60,))
+    assert adjusted_rand_score(Y, fitted.labels) == adjusted_rand_score(Y, fitted.start) == 1
+    np.testing.assert_array_equal(fitted.q.argmax(axis=1), fitted.labels)
+    np.testing.assert_allclose(fitted.q.sum(axis=1), 1, rtol=1e-5)
+    assert int(fitted.state.step) == 60
+
+
+def test_a_key_fixes_the_fit(near, fitted):
+    again = scan.fit(jax.random.key(0), BARS, 3, near=near, n_steps=60)
+    np.testing.assert_array_equal(again.q, fitted.q)
+    assert not np.array_equal(scan.fit(jax.random.key(1), BARS, 3, near=near, n_steps=60).q, fitted.q)
+
+
+def test_clusters_keep_the_names_of_a_start_that_is_given(near):
     start = np.array([2, 0, 1])[Y]
     np.testing.assert_array_equal(
-        scan.fit(jax.random.key(0), BARS, 3, near=NEAR, start=start, n_steps=60).labels, start
+        scan.fit(jax.random.key(0), BARS, 3, near=near, start=start, n_steps=60).labels, start
     )
 
 
-def test_a_start_with_some_samples_wrong_is_corrected():
+def test_a_start_with_some_samples_wrong_is_corrected(near):
     start = np.where(RNG.random(60) < 0.15, (Y + 1) % 3, Y)
-    found = scan.fit(jax.random.key(0), BARS, 3, near=NEAR, start=start, n_steps=200)
+    found = scan.fit(jax.random.key(0), BARS, 3, near=near, start=start, n_steps=200)
     assert adjusted_rand_score(Y, start) < 0.8
     assert adjusted_rand_score(Y, found.labels) == 1
 
 
-def test_partners_fade_from_neighbours_to_the_samples_themselves():
+def test_partners_fade_from_neighbours_to_the_samples_themselves(near):
     rows = jnp.repeat(jnp.arange(60), 50)
-    given = Side(jnp.asarray(NEAR.indices[:, 1:6], jnp.int32), fade=100)
+    given = Side(jnp.asarray(near.indices[:, 1:6], jnp.int32), fade=100)
     for step, share in ((0, 0), (25, 0.25), (100, 1)):
         partners = np.asarray(batches._partners(jax.random.key(step), given, rows, step))
         own = partners == np.asarray(rows)
         assert own.mean() == pytest.approx(share, abs=0.03)
-        assert all(partner in NEAR.indices[row, 1:6] for partner, row in zip(partners[~own], rows[~own], strict=True))
+        assert all(partner in near.indices[row, 1:6] for partner, row in zip(partners[~own], rows[~own], strict=True))
 
 
 def test_small_images_are_shifted_half_as_far():
@@ -100,7 +108,7 @@ def test_sparse_samples_are_clustered_like_dense_ones():
     np.testing.assert_allclose(*results, atol=1e-4)
 
 
-def test_digits_are_clustered_better_than_their_graph_is():
+def test_digits_are_clustered_better_than_their_graph_is(optimized):
     x, y = load_digits(return_X_y=True)
     found = scan.fit(jax.random.key(0), x / 16, 10, image_shape=(8, 8))
     assert adjusted_rand_score(y, found.labels) > max(0.9, adjusted_rand_score(y, found.start) + 0.003)
@@ -118,11 +126,12 @@ def test_steps_grow_with_the_root_of_the_samples_within_bounds(n, steps):
         ({"n_clusters": 1}, "n_clusters must be between 2 and 60"),
         ({"n_steps": 0}, "n_steps must be at least 1"),
         ({"image_shape": (3, 5)}, r"image_shape \(3, 5\) needs samples of 15 features, got 16"),
-        ({"near": graph.nearest(BARS, 3)}, "near must be at least 6"),
-        ({"near": graph.nearest(BARS[:50], 8)}, "near must be of the 60 samples, got 50"),
+        ({"near": (BARS, 3)}, "near must be at least 6"),
+        ({"near": (BARS[:50], 8)}, "near must be of the 60 samples, got 50"),
         ({"start": np.full(60, 3)}, "labels must lie between 0 and 2"),
     ],
 )
-def test_bad_input_is_refused(options, message):
+def test_bad_input_is_refused(options, message, near):
+    near = graph.nearest(*options["near"]) if "near" in options else near
     with pytest.raises(ValueError, match=message):
-        scan.fit(jax.random.key(0), BARS, **{"n_clusters": 3, "near": NEAR} | options)
+        scan.fit(jax.random.key(0), BARS, **{"n_clusters": 3} | options | {"near": near})

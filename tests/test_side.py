@@ -15,6 +15,8 @@ from dec_jax.objectives import Pairs, StepInputs, View
 from dec_jax.optimizers import adam
 from dec_jax.side import side
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 B, K = 6, 4
 P, Q, OTHER, FIRST, SECOND = RNG.dirichlet(np.ones(K), (5, B))

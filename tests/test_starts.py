@@ -14,6 +14,8 @@ from dec_jax.objectives import idec
 from dec_jax.optimizers import sgd
 from dec_jax.samples import to_device
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 BLOBS, Y = make_blobs(120, 6, centers=3, random_state=0)
 X = to_device(BLOBS / np.sqrt(np.mean(BLOBS**2)))

@@ -9,6 +9,8 @@ import scipy.sparse
 from benchmarks import frontier, frontier_picture, frontier_worker
 from dec_jax import metrics
 
+pytestmark = pytest.mark.slow
+
 X = np.repeat(np.eye(3), 10, axis=0) * 9 + np.linspace(0, 1, 30)[:, None]
 Y = np.repeat([0, 1, 2], 10)
 

@@ -9,11 +9,12 @@ import pytest
 from benchmarks import peer_process, peers
 from benchmarks.peer_process import WORKER, PeerError, PeerProcess
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--dims", "12,2", "--batch", "16", "--samples", "64", "--rounds", "1")
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 
 
-@pytest.mark.slow
 def test_a_peer_that_fails_costs_its_own_row_only(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(peers, "PeerProcess", lambda *_: PeerProcess(FAKE))
     out = tmp_path / "peers.json"
@@ -54,7 +55,6 @@ def test_more_steps_than_an_epoch(error_line):
     assert "steps must be between 1 and 4" in error_line()
 
 
-@pytest.mark.slow
 def test_worker_answers_and_goes_on_after_an_error(tmp_path):
     np.save(tmp_path / "z.npy", np.random.default_rng(0).random((50, 2), np.float32))
     ask = {"z": str(tmp_path / "z.npy"), "n_clusters": 3, "n_restarts": 2, "tolerance": 1e-4}

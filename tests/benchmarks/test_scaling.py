@@ -7,6 +7,8 @@ from PIL import Image
 from benchmarks import scaling, scaling_point
 from benchmarks.scaling_point import Point
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"device": "cpu", "window": 64, "repeats": 1}
 
 
@@ -31,14 +33,12 @@ def test_point(phase, monkeypatch):
     assert found["data_bytes"] == 4 * 64 * (2 if phase == "k-means" else 12)
 
 
-@pytest.mark.slow
 def test_point_in_its_own_process():
     found = scaling.measure(Point("k-means", n=100), OPTIONS)
     assert found["phase"] == "k-means"
     assert found["seconds_per_sample"] > 0
 
 
-@pytest.mark.slow
 def test_beyond_memory_is_one_line(error_line):
     assert scaling.measure(Point("refresh", n=10**12), OPTIONS) is None
     line = error_line()

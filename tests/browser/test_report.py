@@ -10,6 +10,8 @@ from runner.tiny_page import EVIL, LABELS, K, N, images, soft, table, write, wri
 
 from dec_jax.runner.webpage import page as webpage
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 MAKE = {
     "rows": lambda folder: write(folder, table()),

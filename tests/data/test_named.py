@@ -63,6 +63,7 @@ def test_real_mnist(real_data):
     assert centre[mnist.y == 0].mean() < 20 < 200 < centre[mnist.y == 1].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_mnist_test_is_the_last_part_of_mnist(real_data):
     real_data("mnist")

@@ -159,6 +159,7 @@ def test_prepared_files_that_cannot_be_read(tmp_path, cache, damage):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(tmp_path):
     write_prepared(tmp_path)
     code = """if True:

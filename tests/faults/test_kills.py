@@ -22,7 +22,7 @@ SECONDS_TO_END = 10.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 RUN = {"pretraining.layer_wise_steps": 0, "pretraining.fine_tuning_steps": 300, "clustering.max_steps": 200}
 SWEEP = "hidden=8 weight_init=glorot batch_size=32 layer_wise_steps=0 fine_tuning_steps=40 kmeans_restarts=2"
 SWEEP += " pretraining.learning_rate=0.05 clustering.learning_rate=0.03 update_interval=10 max_steps=40 tolerance=0"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 
 @pytest.fixture(scope="module")

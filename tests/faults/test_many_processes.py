@@ -15,6 +15,8 @@ from dec_jax.storage import Store
 
 from .counts import INJECTED, SCALE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 N = 15 * SCALE
 WORKER = """

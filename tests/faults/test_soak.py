@@ -30,7 +30,7 @@ def mappings():
         return sum(1 for _ in file)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_runs_in_one_process_leave_nothing_behind(tmp_path):
     points = []
     for number in range(N):

@@ -6,6 +6,7 @@ It reads one command a line as JSON, and says on stdout "pid N", "at" whenever t
 import json
 import os
 import random
+import signal
 import sys
 import time
 
@@ -57,6 +58,7 @@ def child(command):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process that nohup or & has started ignores it
     os.write(1, b"ready\n")
     for line in sys.stdin:
         pid = os.fork()

@@ -12,6 +12,8 @@ from dec_jax.runner import command, run
 from .tiny_run import SMALL
 from .tiny_run import command as words_of
 
+pytestmark = pytest.mark.slow
+
 
 def rows(path):
     with open(path, newline="") as file:

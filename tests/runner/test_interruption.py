@@ -16,6 +16,14 @@ from dec_jax.storage import Store
 TREE = {"labels": np.arange(4)}
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """SIGINT as a terminal sends it: a process that nohup or & has started ignores it, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     """Sends a signal to this process and lets its handler run."""
     os.kill(os.getpid(), number)
@@ -125,12 +133,9 @@ def test_handlers_are_as_before_when_the_work_has_ended():
     assert threading.active_count() == threads
 
 
-def test_an_ignored_signal_stays_ignored(monkeypatch):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and & leave it
-    try:
-        assert failures.reported(lambda: send(signal.SIGINT)) == 0
-    finally:
-        signal.signal(signal.SIGINT, before)
+def test_an_ignored_signal_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and & leave it
+    assert failures.reported(lambda: send(signal.SIGINT)) == 0
 
 
 def test_outside_the_main_thread_the_work_is_done_without_handlers():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 # Runs a sweep with the layout that is asked for, and keeps what its trials have found.
 SWEEP = """
@@ -47,7 +47,7 @@ np.savez(folder / "found.npz", **found)
 def sweep(folder, programs, n_devices, data_shards):
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={n_devices}",
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

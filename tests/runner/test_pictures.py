@@ -13,6 +13,8 @@ from dec_jax.metrics import matched_confusion
 from dec_jax.runner import image_sheet, pictures
 from dec_jax.runner.plane import lay_out
 
+pytestmark = pytest.mark.slow
+
 N, K = 60, 4
 RANDOM = np.random.default_rng(0)
 LABELS = np.arange(N) % K

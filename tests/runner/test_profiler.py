@@ -3,10 +3,13 @@ import json
 
 import pytest
 
-from dec_jax.runner import run
+from dec_jax.runner import pretraining_phase, run
 from dec_jax.runner.profiler import Profiler
 
 from .tiny_run import cluster, command
+
+# Two windows of 20 steps in each phase.
+SHORT = {"pretraining.layer_wise_steps": 40, "pretraining.fine_tuning_steps": 40, "clustering.max_steps": 40}
 
 
 def traces(folder):
@@ -20,9 +23,10 @@ def traces(folder):
 
 
 @pytest.mark.slow
-def test_each_phase_has_a_trace_without_compilation(files, tmp_path, no_pictures):
+def test_each_phase_has_a_trace_without_compilation(files, tmp_path, no_pictures, monkeypatch):
+    monkeypatch.setattr(pretraining_phase, "STEPS_PER_WINDOW", 1)  # and no fewer than 20
     profile = tmp_path / "deep" / "profile"
-    cluster(files.x, tmp_path / "out", "--profile", profile)
+    cluster(files.x, tmp_path / "out", "--profile", profile, settings=SHORT)
     found = traces(profile)
     assert set(found) == {"layer-1", "layer-2", "fine-tuning", "clustering"}
     for names in found.values():

@@ -12,7 +12,7 @@ from dec_jax.runner.ray_workers import Options, make_groups
 from dec_jax.runner.work import by_pretraining
 from runner.tiny_sweep import X, Y, make_shop, trials_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ray = pytest.importorskip("ray")
 

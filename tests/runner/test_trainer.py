@@ -10,8 +10,9 @@ import pytest
 import scipy.sparse
 
 from dec_jax import n2d, units
+from dec_jax.convolutional import ConvolutionalAutoencoder
 from dec_jax.identity import environment
-from dec_jax.runner import capacity, checkpoint, clustering_phase, pretraining_phase, programs, trainer, work
+from dec_jax.runner import build, capacity, checkpoint, clustering_phase, pretraining_phase, programs, trainer, work
 from dec_jax.runner.clustering_phase import clustering_groups
 from dec_jax.runner.pretraining_phase import missing_pretrainings
 from dec_jax.runner.programs import sizes_of
@@ -300,6 +301,8 @@ KINDS = {
 def test_what_a_run_can_a_sweep_can(tmp_path, monkeypatch, kind):
     (tmp_path / "own_functions.py").write_text(OWN_FUNCTIONS)
     monkeypatch.syspath_prepend(tmp_path)
+    tiny = partial(ConvolutionalAutoencoder, channels=(4,), kernels=(3,))
+    monkeypatch.setattr(build, "ConvolutionalAutoencoder", tiny)
     shop = make_shop(tmp_path / "sweep")
     trials = trials_of(shop, *[KINDS[kind] | FEW | {"seed": seed, K: k} for seed, k in ((0, 5), (1, 3))])
     found = outcomes_of(shop, trials)

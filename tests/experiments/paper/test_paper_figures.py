@@ -12,7 +12,7 @@ from experiments import spectral
 from experiments.paper import clusters, gradient, imbalance, lambdas, scores, top
 from experiments.paper.context import Unavailable
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SCORES = ("nmi", "acc", *clusters.CRITERIA)
 

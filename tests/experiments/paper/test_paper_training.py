@@ -6,7 +6,7 @@ import pytest
 
 from experiments.paper import autoencoders, embedding, highdim
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def rows(context, name):
