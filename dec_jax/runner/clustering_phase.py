@@ -54,7 +54,10 @@ class Clustering:
         what = {"split": shop.split, "compiled": shop.compiled, "template": template, "sizes": sizes}
         params, _ = self._padded(template, trials[0].config)
         wanted = sizes.clusterings[template, trials[0].config.clustering.update_interval]
-        n_slots = fitting_slots(shop, wanted, lambda n_slots: ClusteringSlots(params, n_slots=n_slots, **what))
+        trains = any(trial.config.clustering.max_steps for trial in trials)
+        n_slots = fitting_slots(
+            shop, wanted, lambda n_slots: ClusteringSlots(params, n_slots=n_slots, **what), trains=trains
+        )
         self.program = ClusteringSlots(params, n_slots=n_slots, **what)
         self.slots: list[Course | None] = [None] * n_slots
         self.clocks: dict[str, Clock] = {}

@@ -106,10 +106,11 @@ class ClusteringSlots(Slots):
         arguments = (self.states, np.int32(slot), self.numbers, params, self.x, self.held_out)
         return jax.device_get(self._finish_program()(*arguments))
 
-    def compile(self) -> dict[Any, Callable[..., Any]]:
-        """Compiles the programs that every trial needs; returns them by their keys."""
+    def compile(self, trains: bool = True) -> dict[Any, Callable[..., Any]]:
+        """Compiles the programs that every trial needs, and that of an interval where one `trains`; returns all."""
         self._start_program()
-        self._advance_program()
+        if trains:
+            self._advance_program()
         self._finish_program()
         return self.used
 

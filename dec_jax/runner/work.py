@@ -144,11 +144,14 @@ def found_pretrained(shop: Workshop, config: Config) -> tuple[Params, Row]:
     return found
 
 
-def fitting_slots(shop: Workshop, wanted: int, make: Callable[[int], Any]) -> int:
-    """The most slots, up to `wanted`, whose programs fit into memory; one trial alone is not padded to several."""
+def fitting_slots(shop: Workshop, wanted: int, make: Callable[[int], Any], **which: bool) -> int:
+    """The most slots, up to `wanted`, whose programs fit into memory; one trial alone is not padded to several.
+
+    Programs are what `make` makes of a number of slots; `which` tells its `compile` which of them will run.
+    """
     step = shop.split.layout.trial_shards
     most = min(-(-wanted // step) * step, capacity.most_slots() * step)
-    return capacity.fitting(shop.compiled, most, step, shop.limit, lambda n_slots: make(n_slots).compile())
+    return capacity.fitting(shop.compiled, most, step, shop.limit, lambda n_slots: make(n_slots).compile(**which))
 
 
 class Clock:

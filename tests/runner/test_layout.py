@@ -47,7 +47,7 @@ np.savez(folder / "found.npz", **found)
 def sweep(folder, programs, n_devices, data_shards):
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     environment = os.environ | {
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={n_devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={n_devices}",
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
