@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_images(samples: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Samples (rows, columns, d) → (rows, columns, *image_shape).
+    """Returns samples (rows, columns, d) as images (rows, columns, h, w) or (rows, columns, h, w, channels).
 
     Raises:
         ValueError: the shape is not that of d features.
