@@ -14,6 +14,8 @@ from dec_jax.runner import build
 from dec_jax.runner.config import GRAPH_STARTS, Config
 from dec_jax.validation import check_choice, check_integer
 
+LEARNT_ALONE = 3  # times as many steps, where no others follow that would put right what was not learnt
+
 
 def resolve(config: Config, data: Dataset) -> Config:
     """The configuration with everything that depends on the data filled in.
@@ -54,12 +56,12 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
     }
     if one.objective == "scan":
         values["clustering.neighbors"] = min(one.neighbors, max(n - 1, 1))
+    steps = one.max_steps
+    if steps is None:
+        steps = values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
     if values["start.kind"] != "kmeans" and config.start.steps is None:
-        values["start.steps"] = starts.default_steps(n, size)
-    if one.max_steps is None:
-        values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
+        values["start.steps"] = starts.default_steps(n, size) * (1 if steps else LEARNT_ALONE)
     if one.update_interval is None and one.objective in build.OF_VIEWS:
-        steps = values.get("clustering.max_steps", one.max_steps)
         values["clustering.update_interval"] = scan.update_interval(steps)
     if one.kernel == "logits":  # an output for each cluster
         values["network.bottleneck"] = one.n_clusters
