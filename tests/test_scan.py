@@ -114,7 +114,7 @@ def test_digits_are_clustered_better_than_their_graph_is(optimized):
     assert adjusted_rand_score(y, found.labels) > max(0.9, adjusted_rand_score(y, found.start) + 0.003)
 
 
-@pytest.mark.parametrize(("n", "steps"), [(100, 800), (10_000, 3000), (70_000, 6000)])
+@pytest.mark.parametrize(("n", "steps"), [(100, 800), (10_000, 3000), (70_000, 5000)])
 def test_steps_grow_with_the_root_of_the_samples_within_bounds(n, steps):
     assert scan.default_steps(n) == steps
     assert scan.default_steps(n, 64) == 4 * steps
