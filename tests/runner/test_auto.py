@@ -5,6 +5,7 @@ import scipy.sparse
 from dec_jax import metrics
 from dec_jax.data import Dataset
 from dec_jax.runner import fitting, presets
+from dec_jax.runner.clustering_slots import ClusteringSlots
 from dec_jax.runner.resolving import resolve
 
 from .tiny_run import X, Y
@@ -64,3 +65,8 @@ def test_without_steps_the_partition_is_what_the_network_says():
     found = fit(10, **{"clustering.max_steps": 0, "start.steps": 400, "augmentation.auto": False})
     assert found.outcome.stop_reason == "max_steps"
     assert metrics.accuracy(found.outcome.labels["graph"], found.outcome.labels["final"]) > 0.95
+
+
+def test_without_steps_no_program_of_an_interval_is_compiled(monkeypatch):
+    monkeypatch.setattr(ClusteringSlots, "_advance_program", lambda *_: pytest.fail("it is not needed"))
+    assert fit(10, **{"clustering.max_steps": 0, "start.steps": 2}).outcome.steps == 0
