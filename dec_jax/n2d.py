@@ -15,7 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from dec_jax.data.extras import need
-from dec_jax.graph import Neighbors, modularity, nearest, neighbor_graph
+from dec_jax.graph import modularity, neighbor_graph
+from dec_jax.neighbors import Neighbors, nearest
 from dec_jax.validation import check_integer, check_samples
 
 N_NEIGHBORS = 20
@@ -32,7 +33,7 @@ def n2d(z: Any, n_clusters: int, *, seed: int = 0, metric: str = "euclidean") ->
         z: (n, m) embedding, or the samples themselves, dense or sparse.
         n_clusters: k, between 2 and n − 1.
         seed: fixes the labels.
-        metric: of the neighbours, one of `dec_jax.graph.METRICS`.
+        metric: of the neighbours, one of `dec_jax.neighbors.METRICS`.
 
     Raises:
         ImportError: umap-learn is missing.
@@ -48,7 +49,7 @@ def neighbors(z: Any, n_neighbors: int = N_NEIGHBORS, *, metric: str = "euclidea
     Args:
         z: (n, m) embedding or samples.
         n_neighbors: κ, at least 2; n where there are fewer samples.
-        metric: one of `dec_jax.graph.METRICS`.
+        metric: one of `dec_jax.neighbors.METRICS`.
     """
     z = check_samples(z, "z")
     check_integer("n_neighbors", n_neighbors, 2)

@@ -27,6 +27,7 @@ from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, ClusteringState, Recipe
 from dec_jax.convolutional import ConvolutionalEncoder
 from dec_jax.losses import logits
+from dec_jax.neighbors import Neighbors, metric_of, nearest
 from dec_jax.optimizers import adam
 from dec_jax.samples import Samples, to_device
 from dec_jax.side import Side
@@ -143,7 +144,7 @@ def fit(
     n_clusters: int,
     *,
     image_shape: tuple[int, ...] | None = None,
-    near: graph.Neighbors | None = None,
+    near: Neighbors | None = None,
     start: np.ndarray | None = None,
     n_steps: int | None = None,
     on_interval: Callable[[ClusteringState, ClusteringInfo], None] | None = None,
@@ -155,7 +156,7 @@ def fit(
         x: (n, d) samples, dense or sparse, scaled so that features lie about between −1 and 1.
         n_clusters: k, between 2 and n.
         image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
-        near: what `graph.nearest` found, at least 6 of each; None to find 21.
+        near: what `neighbors.nearest` found, at least 6 of each; None to find 21.
         start: (n,) integers from 0 to k − 1, a partition to start from; None for `graph.partition`.
         n_steps: updates after the start is learnt, at least 1; None for `default_steps`.
         on_interval: called after each interval with the state and what is worth watching.
@@ -169,7 +170,7 @@ def fit(
     n_steps = default_steps(n) if n_steps is None else check_integer("n_steps", n_steps, 1)
     chosen = recipe(d, n_clusters, image_shape=image_shape, n_steps=n_steps, batch_size=min(BATCH_SIZE, n))
     if near is None:
-        near = graph.nearest(x, min(max(graph.SIGHTS), n), metric=graph.metric_of(x))
+        near = nearest(x, min(max(graph.SIGHTS), n), metric=metric_of(x))
     check_integer("near", near.indices.shape[1], min(N_NEIGHBORS + 1, n), why="neighbours, itself included")
     if len(near.indices) != n:
         raise ValueError(f"near must be of the {n} samples, got {len(near.indices)}")

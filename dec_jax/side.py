@@ -50,7 +50,7 @@ def side(
 
     Args:
         n_samples: n.
-        neighbors: (n, κ) integers, indices of other samples; `dec_jax.graph.nearest` without its first column.
+        neighbors: (n, κ) integers, indices of other samples; `dec_jax.neighbors.nearest` without its first column.
         must_link: (·, 2) integers, pairs of samples that must be in one cluster.
         cannot_link: (·, 2) integers, pairs of samples that must not be.
         labels: (n,) integers, the cluster of a sample where it is known and −1 elsewhere. Training sees them: scores

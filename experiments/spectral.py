@@ -18,7 +18,8 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, lobpcg
 
-from dec_jax.graph import modularity, nearest, neighbor_graph
+from dec_jax.graph import modularity, neighbor_graph
+from dec_jax.neighbors import nearest
 from dec_jax.validation import check_choice, check_integer, check_number, check_samples
 from experiments.baselines import NUMBER, check, floats, memory_of_kmeans, run_kmeans
 

@@ -1,4 +1,3 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
@@ -7,89 +6,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from dec_jax import graph
-from dec_jax.samples import to_device
-
-
-def distances(x, metric="euclidean"):
-    """All pairs (n, n), float64, by a loop over the rows."""
-    x = np.asarray(x, np.float64)
-    if metric == "cosine":
-        norms = np.linalg.norm(x, axis=1, keepdims=True)
-        x = x / np.where(norms > 0, norms, 1)
-        return np.array([1 - x @ row for row in x])
-    return np.array([np.linalg.norm(x - row, axis=1) for row in x])
-
-
-def assert_nearest(found, every, n_neighbors, atol):
-    n = len(every)
-    every = every.copy()
-    np.testing.assert_array_equal(found.indices[:, 0], np.arange(n))
-    assert all(len(set(row)) == n_neighbors for row in found.indices.tolist())
-    measured = np.take_along_axis(every, found.indices, axis=1)
-    np.testing.assert_allclose(found.distances[:, 1:], measured[:, 1:], atol=atol, rtol=1e-5)
-    np.fill_diagonal(every, -1)
-    np.testing.assert_allclose(found.distances[:, 1:], np.sort(every, axis=1)[:, 1:n_neighbors], atol=atol, rtol=1e-5)
-
-
-@pytest.mark.parametrize("metric", graph.METRICS)
-@pytest.mark.parametrize("kind", ["dense", "sparse", "on the device", "sparse on the device"])
-def test_neighbors_are_the_nearest_and_begin_with_oneself(kind, metric):
-    rng = np.random.default_rng(0)
-    x = (rng.random((300, 20)) * (rng.random((300, 20)) < 0.5)).astype(np.float32)
-    x[7] = x[3]
-    given = scipy.sparse.csr_array(x) if "sparse" in kind else x
-    found = graph.nearest(to_device(given) if "device" in kind else given, 6, metric=metric)
-    assert (found.indices.dtype, found.distances.dtype) == (np.int32, np.float32)
-    assert_nearest(found, distances(x, metric), 6, 1e-6)
-
-
-def test_blocks_of_rows_and_columns_leave_no_sample_out(monkeypatch):
-    x = np.random.default_rng(1).normal(size=(1003, 5))
-    every = distances(x)
-    monkeypatch.setattr(graph, "ROWS", 64)
-    monkeypatch.setattr(graph, "BLOCK_BYTES", 4 * 64 * 300)
-    graph._candidates.clear_cache()
-    assert_nearest(graph.nearest(x, 4), every, 4, 1e-6)
-    graph._candidates.clear_cache()
-
-
-def test_the_lowest_scores_of_groups_are_the_lowest_of_all():
-    scores = np.random.default_rng(2).normal(size=(7, 640)).astype(np.float32)
-    lowest, at = graph._lowest(jnp.asarray(scores), 9, 64)
-    np.testing.assert_array_equal(lowest, np.sort(scores, axis=1)[:, :9])
-    np.testing.assert_array_equal(np.take_along_axis(scores, np.asarray(at), axis=1), lowest)
-
-
-def test_neighbors_far_from_the_origin_keep_their_digits():
-    x = np.random.default_rng(3).integers(0, 50, (200, 3)) + 100_000.0  # exact in float32, and their squares are not
-    assert_nearest(graph.nearest(x, 5), distances(x), 5, 1e-6)
-
-
-def test_many_samples_are_projected_to_as_few_components_as_find_the_same_neighbors(monkeypatch):
-    rng = np.random.default_rng(4)
-    x = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 200)) + 0.01 * rng.normal(size=(600, 200))
-    monkeypatch.setattr(graph, "PROJECTED_FROM", 0)
-    monkeypatch.setattr(graph, "PROJECTIONS", (2, 16, 32))
-    monkeypatch.setattr(graph.jax, "default_backend", lambda: "cpu")
-    seen, _ = graph._seen(to_device(x), 10, 30)
-    assert seen.shape == (600, 16)
-    assert_nearest(graph.nearest(x, 10), distances(x), 10, 1e-4)
-
-
-def test_all_samples_can_be_neighbors():
-    x = np.arange(8.0)[:, None]
-    assert_nearest(graph.nearest(x, 8), distances(x), 8, 1e-6)
-
-
-def test_equal_samples_begin_with_themselves():
-    found = graph.nearest(np.repeat(np.eye(3), 20, axis=0), 10)
-    np.testing.assert_array_equal(found.indices[:, 0], np.arange(60))
-    np.testing.assert_array_equal(found.distances, 0)
-
-
-def test_a_row_of_zeros_has_cosine_distance_one():
-    found = graph.nearest(np.array([[0, 0], [1, 0], [2, 0.1]]), 3, metric="cosine")
-    np.testing.assert_allclose(found.distances[0], [0, 1, 1], atol=0.51)
+from dec_jax.neighbors import METRICS, nearest
 
 
 def test_graph_is_symmetric_and_without_loops():
@@ -107,14 +24,14 @@ def test_modularity_by_hand():
 
 def test_modularity_gives_nothing_for_stray_samples():
     x, y = make_blobs(200, 4, centers=2, cluster_std=0.5, random_state=0)
-    joined = graph.neighbor_graph(graph.nearest(x, 5).indices)
+    joined = graph.neighbor_graph(nearest(x, 5).indices)
     stray = np.zeros(200, int)
     stray[0] = 1
     assert graph.modularity(joined, stray) < 0.05 < graph.modularity(joined, y)
 
 
 def test_fuzzy_weights_are_those_of_a_plain_loop():
-    near = graph.nearest(np.random.default_rng(0).normal(size=(40, 3)), 6)
+    near = nearest(np.random.default_rng(0).normal(size=(40, 3)), 6)
     directed = np.zeros((40, 40))
     for i, (others, distances) in enumerate(zip(near.indices[:, 1:], near.distances[:, 1:], strict=True)):
         beyond = distances.astype(float) - distances[0]
@@ -126,12 +43,12 @@ def test_fuzzy_weights_are_those_of_a_plain_loop():
 
 @pytest.mark.parametrize("width", [2, 4])
 def test_fuzzy_weights_of_equal_distances_are_1(width):
-    near = graph.nearest(np.zeros((8, 2)), width)
+    near = nearest(np.zeros((8, 2)), width)
     assert set(graph.fuzzy_graph(near).data) == {1.0}
 
 
 def test_a_diffusion_map_weighs_eigenvectors_by_powers_of_their_eigenvalues():
-    joined = graph.fuzzy_graph(graph.nearest(np.random.default_rng(0).normal(size=(60, 3)), 6))
+    joined = graph.fuzzy_graph(nearest(np.random.default_rng(0).normal(size=(60, 3)), 6))
     degree = joined.sum(axis=1)
     values = np.sort(np.linalg.eigvalsh(joined.toarray() / np.sqrt(np.outer(degree, degree))))[::-1]
     now, later = (graph.spectral_embedding(joined, 4, time=time) for time in (0, 3))
@@ -144,7 +61,7 @@ def rings(n=300):
     angle, inner = rng.uniform(0, 2 * np.pi, n), np.arange(n) < n // 2
     radius = np.where(inner, 1.0, 3.0) + rng.normal(0, 0.05, n)
     x = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
-    return graph.neighbor_graph(graph.nearest(x, 10).indices), inner.astype(int)
+    return graph.neighbor_graph(nearest(x, 10).indices), inner.astype(int)
 
 
 @pytest.mark.parametrize("partition", [graph.leiden, graph.spectral])
@@ -158,7 +75,7 @@ def test_the_graph_falls_apart_where_no_edge_joins_it(partition):
 @pytest.mark.parametrize("partition", [graph.leiden, graph.spectral])
 def test_a_seed_fixes_the_partition(partition):
     x = np.random.default_rng(0).normal(size=(200, 2))  # which no partition suits best
-    joined = graph.neighbor_graph(graph.nearest(x, 8).indices)
+    joined = graph.neighbor_graph(nearest(x, 8).indices)
     labels = partition(joined, 5, seed=3)
     assert set(labels) == set(range(5))
     np.testing.assert_array_equal(partition(joined, 5, seed=3), labels)
@@ -167,14 +84,14 @@ def test_a_seed_fixes_the_partition(partition):
 
 def test_leiden_parts_digits_better_than_nine_in_ten():
     x, y = load_digits(return_X_y=True)
-    joined = graph.neighbor_graph(graph.nearest(x, 6).indices)
+    joined = graph.neighbor_graph(nearest(x, 6).indices)
     scores = [adjusted_rand_score(y, graph.leiden(joined, 10, seed=seed)) for seed in range(3)]
     assert np.mean(scores) > 0.85
 
 
 def test_parts_that_nothing_joins_are_merged_to_as_many_clusters_as_asked():
     x = 100 * np.repeat(np.arange(6.0), 10)[:, None] + np.random.default_rng(0).normal(size=(60, 1))
-    joined = graph.neighbor_graph(graph.nearest(x, 5).indices)
+    joined = graph.neighbor_graph(nearest(x, 5).indices)
     labels = graph.leiden(joined, 3)
     assert set(labels) == {0, 1, 2}
     assert all(len(set(part)) == 1 for part in labels.reshape(6, 10))
@@ -182,7 +99,7 @@ def test_parts_that_nothing_joins_are_merged_to_as_many_clusters_as_asked():
 
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
     x, y = load_digits(return_X_y=True)
-    near = graph.nearest(x, 21)
+    near = nearest(x, 21)
     labels = graph.partition(near, 10, n_restarts=1)
     judge = graph.neighbor_graph(near.indices[:, : graph.JUDGES])
     seen = [graph.leiden(graph.neighbor_graph(near.indices[:, :s]), 10, n_restarts=1) for s in graph.SIGHTS]
@@ -190,14 +107,7 @@ def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
     assert adjusted_rand_score(y, labels) > 0.85
 
 
-def test_samples_of_one_length_are_directions():
-    x = np.random.default_rng(0).normal(size=(50, 4))
-    assert graph.metric_of(x) == "euclidean"
-    assert graph.metric_of(x / np.linalg.norm(x, axis=1, keepdims=True)) == "cosine"
-    assert graph.metric_of(scipy.sparse.csr_array(x)) == "cosine"
-
-
-@pytest.mark.parametrize("metric", graph.METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_samples_are_clustered_by_their_graph_alone(metric):
     y = np.repeat(np.arange(4), 30)
     x = (5 * np.eye(4)[y] + np.random.default_rng(0).normal(size=(120, 4))) * (1 + (y % 2))[:, None]
@@ -235,10 +145,6 @@ def test_refining_repairs_strays_and_never_loses_modularity():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x, joined: graph.nearest(x, 1), "n_neighbors must be between 2 and 9"),
-        (lambda x, joined: graph.nearest(x, 10), r"between 2 and 9 \(the number of samples; .*\), got 10"),
-        (lambda x, joined: graph.nearest(x, 3, metric="cosin"), "unknown metric 'cosin'; did you mean 'cosine'"),
-        (lambda x, joined: graph.nearest(np.full((9, 2), np.nan), 3), "x must be finite"),
         (lambda x, joined: graph.cluster(x, 9), "n_clusters must be between 2 and 8"),
         (lambda x, joined: graph.leiden(joined, 10), "n_clusters must be between 1 and 9"),
         (lambda x, joined: graph.leiden(joined, 3, seed=-1), "seed must be"),
@@ -250,4 +156,4 @@ def test_refining_repairs_strays_and_never_loses_modularity():
 def test_bad_input_is_refused(call, message):
     x = np.random.default_rng(0).normal(size=(9, 2))
     with pytest.raises(ValueError, match=message):
-        call(x, graph.neighbor_graph(graph.nearest(x, 3).indices))
+        call(x, graph.neighbor_graph(nearest(x, 3).indices))

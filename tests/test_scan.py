@@ -6,8 +6,9 @@ import scipy.sparse
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
-from dec_jax import batches, graph, scan
+from dec_jax import batches, scan
 from dec_jax.convolutional import ConvolutionalEncoder
+from dec_jax.neighbors import nearest
 from dec_jax.side import Side
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,7 @@ BARS = bars()
 
 @pytest.fixture(scope="module")
 def near():
-    return graph.nearest(BARS, 8)
+    return nearest(BARS, 8)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_the_convolutional_encoder_gives_an_output_a_cluster():
 
 def test_sparse_samples_are_clustered_like_dense_ones():
     x = np.where(BARS > 0.5, BARS, 0)
-    near = graph.nearest(x, 8)
+    near = nearest(x, 8)
     results = [
         scan.fit(jax.random.key(0), given, 3, near=near, start=Y, n_steps=22).q
         for given in (x, scipy.sparse.csr_array(x))
@@ -132,6 +133,6 @@ def test_steps_grow_with_the_root_of_the_samples_within_bounds(n, steps):
     ],
 )
 def test_bad_input_is_refused(options, message, near):
-    near = graph.nearest(*options["near"]) if "near" in options else near
+    near = nearest(*options["near"]) if "near" in options else near
     with pytest.raises(ValueError, match=message):
         scan.fit(jax.random.key(0), BARS, **{"n_clusters": 3} | options | {"near": near})

@@ -12,8 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from dec_jax import data
 from dec_jax.data import Dataset, Scaling
 from dec_jax.data.scaling import COSINE_RULES
-from dec_jax.graph import Neighbors, nearest
 from dec_jax.identity import identity
+from dec_jax.neighbors import Neighbors, nearest
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
 from dec_jax.samples import Samples, to_device

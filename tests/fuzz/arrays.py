@@ -7,7 +7,7 @@ from dec_jax import metrics
 from dec_jax.data import apply_scaling, fit_scaling, from_frame
 from dec_jax.data.labels import as_labels
 from dec_jax.data.scaling import RULES
-from dec_jax.graph import metric_of
+from dec_jax.neighbors import metric_of
 from dec_jax.runner.config import Config
 from dec_jax.runner.resolving import resolve
 from dec_jax.validation import check_labels, check_samples
