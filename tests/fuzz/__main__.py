@@ -58,14 +58,17 @@ PARTS = {
 }
 
 
-def chunk(part, name, numbers, until, place, errors):
-    """Tries some inputs in this process until the time is over; notes which one it is at, and what went wrong."""
-    one = PARTS[part][1]
+def chunk(part, name, numbers, seconds, place, errors):
+    """Tries some inputs in this process until the time is over; notes which one it is at, and what went wrong.
+
+    Time is counted from the end of the first input, which prepares what all of them use.
+    """
+    one, until = PARTS[part][1], float("inf")
     with tempfile.TemporaryDirectory() as folder, watched(100_000) as call:
         os.environ["DEC_JAX_CACHE"] = folder
         state = {"folder": folder}
         for number in numbers:
-            if number > numbers[0] and time.monotonic() > until:
+            if time.monotonic() > until:
                 break
             place[:8] = struct.pack("q", number)
             try:
@@ -74,6 +77,8 @@ def chunk(part, name, numbers, until, place, errors):
                 where = traceback.format_exc().strip().splitlines()[-8:]
                 errors.write(json.dumps([part, name, number, repr(error)[:300], where]) + "\n")
                 errors.flush()
+            if number == numbers[0]:
+                until = time.monotonic() + seconds
 
 
 def forked(part, name, numbers, seconds, errors):
@@ -88,7 +93,7 @@ def forked(part, name, numbers, seconds, errors):
         pid = os.fork()
         if not pid:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            chunk(part, name, range(first, numbers.stop), until, place, errors)
+            chunk(part, name, range(first, numbers.stop), seconds, place, errors)
             os._exit(0)
         at, since = first, time.monotonic()
         while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
