@@ -16,7 +16,7 @@ def rings(n=120):
     return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]), inner
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures")
 def test_umap_finds_what_k_means_on_the_input_does_not(tmp_path, capsys):
     pytest.importorskip("umap")
