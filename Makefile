@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_DOCS := $(VENV)/.installed-for-docs
 
-.PHONY: demo test test-long test-fast test-lowest faults fuzz lint docs wheel peers clean
+.PHONY: demo test test-long test-fast test-lowest faults fuzz fuzz-short lint docs wheel peers clean
 
 demo: $(FOR_DEMO)
 	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
@@ -38,6 +38,12 @@ faults: $(INSTALLED)
 fuzz: $(INSTALLED)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz arrays settings readers --n 100000
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz training --n 1000
+
+# The first inputs of each part, as many as a minute allows, two parts at a time.
+fuzz-short: $(INSTALLED)
+	rm -rf build/fuzz
+	cd tests && printf '%s\n' readers arrays settings | \
+		PYTHONPATH=.. xargs -P 2 -I PART ../$(BIN)/python -m fuzz PART --seconds 60 --log ../build/fuzz/PART
 
 # The wheel, built, installed without extras in an environment of its own, and used in an empty folder.
 wheel:

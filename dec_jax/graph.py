@@ -8,12 +8,14 @@ All functions raise a TypeError or a ValueError that names the parameter where i
 
 import inspect
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import igraph
 import jax
 import numpy as np
 import scipy.sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 
@@ -24,6 +26,7 @@ from dec_jax.validation import check_choice, check_integer, check_labels, check_
 LINKAGES = ("modularity", "ratio")
 SIGHTS = (6, 8, 11, 16, 21)  # neighbours, oneself included
 JUDGES = 6
+SMALLEST = 8, 0.0005  # samples of a group that stands apart, and their share of all: fewer are strays
 DIRECTIONS = 11  # neighbours of a direction, itself included
 DIFFUSION_TIME = 2
 BISECTIONS = 40
@@ -117,7 +120,8 @@ def partition(near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: in
     """The best partition that `leiden` finds in graphs of several numbers of neighbours.
 
     Which number suits is not known: few leave clusters in pieces, many join them. So each partition is refined, and
-    judged by modularity, on the graph of the `JUDGES` − 1 nearest, whose edges are the surest.
+    judged by modularity, on the graph of the `JUDGES` − 1 nearest, whose edges are the surest. Modularity prefers
+    clusters of one size, so that a small one would be joined to another and a large one be cut: `keep_apart` follows.
 
     Args:
         near: (n, κ) from `nearest`; those of `SIGHTS` count that are not above κ.
@@ -134,13 +138,61 @@ def partition(near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: in
         n_restarts = min(max(50_000 // n, 1), 5)
     judge = neighbor_graph(near.indices[:, :JUDGES])
     best, highest = None, -np.inf
-    for sight in [sight for sight in SIGHTS if sight <= width] or [width]:
-        seen = neighbor_graph(near.indices[:, :sight])
+    graphs = {sight: neighbor_graph(near.indices[:, :sight]) for sight in SIGHTS if sight <= width}
+    for seen in list(graphs.values()) or [neighbor_graph(near.indices)]:
         labels = refine(judge, leiden(seen, n_clusters, seed=seed, n_restarts=n_restarts), n_clusters)
         reached = modularity(judge, labels)
         if reached > highest:
             best, highest = labels, reached
-    return best
+    return keep_apart(graphs[max(graphs)], best, groups_apart(graphs), n_clusters) if graphs else best
+
+
+def groups_apart(graphs: Mapping[int, scipy.sparse.csr_array]) -> np.ndarray:
+    """The groups that no edge joins to other samples, in the graph of half as many neighbours as a group has samples.
+
+    Each sample has half of its group nearer than any other, and none of another group has it among its nearest.
+
+    Args:
+        graphs: (n, n), from `neighbor_graph`, by the numbers of neighbours, oneself included.
+
+    Returns:
+        (n,), integers from 0; −1 for strays, of which there are too few for a group.
+    """
+    sights = sorted(graphs)
+    n = graphs[sights[0]].shape[0]
+    bounds = [SMALLEST[0], *(2 * sight for sight in sights[1:]), n + 1]
+    groups, n_groups = np.full(n, -1), 0
+    for sight, low, high in reversed(list(zip(sights, bounds, bounds[1:], strict=False))):
+        part = connected_components(graphs[sight], directed=False)[1]
+        sizes = np.bincount(part)
+        for one in np.flatnonzero((sizes >= max(low, SMALLEST[1] * n)) & (sizes < high)):
+            groups[part == one] = n_groups
+            n_groups += 1
+    return np.unique(groups, return_inverse=True)[1] - (groups.min() < 0)
+
+
+def keep_apart(graph: scipy.sparse.csr_array, labels: np.ndarray, groups: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Parts clusters that hold several groups, and joins parts of one group, so that there are k clusters as before.
+
+    Where there is one group, or there are more of them than clusters, labels stay.
+
+    Args:
+        graph: (n, n), sparse, symmetric, at least 0; edges between groups do not count.
+        labels: (n,), clusters from 0 to k − 1.
+        groups: (n,) from `groups_apart`; a stray goes with most of its cluster.
+        n_clusters: k.
+    """
+    n_groups = groups.max() + 1
+    if not 2 <= n_groups <= n_clusters:
+        return labels
+    members = np.zeros((n_clusters, n_groups))
+    np.add.at(members, (labels[groups >= 0], groups[groups >= 0]), 1)
+    groups = np.where(groups < 0, members.argmax(axis=1)[labels], groups)
+    edges = graph.tocoo()
+    row, column = edges.coords
+    inside = groups[row] == groups[column]
+    within = scipy.sparse.csr_array((edges.data[inside], (row[inside], column[inside])), shape=graph.shape)
+    return merge(within, labels * n_groups + groups, n_clusters, linkage="ratio")
 
 
 def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np.ndarray:

@@ -97,6 +97,52 @@ def test_parts_that_nothing_joins_are_merged_to_as_many_clusters_as_asked():
     assert all(len(set(part)) == 1 for part in labels.reshape(6, 10))
 
 
+def large_and_small(n=3000, m=10, d=5):
+    """A cluster and one of m samples far from it, in some order: samples and classes."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n + m, d)), (np.arange(n + m) >= n).astype(int)
+    x[:, 0] += 10 * y
+    order = rng.permutation(n + m)
+    return x[order], y[order]
+
+
+def graphs_of(x):
+    near = nearest(x, 21)
+    return {sight: graph.neighbor_graph(near.indices[:, :sight]) for sight in graph.SIGHTS}
+
+
+@pytest.mark.parametrize("m", [8, 10, 25, 300])
+def test_a_small_cluster_that_nothing_joins_is_found_beside_a_large_one(m):
+    x, y = large_and_small(m=m)
+    assert adjusted_rand_score(y, graph.groups_apart(graphs_of(x))) == 1
+    if m == 10:
+        assert adjusted_rand_score(y, graph.partition(nearest(x, 21), 2)) == 1
+
+
+def test_a_few_strays_and_equal_rows_are_no_group():
+    x, _ = large_and_small(m=7)
+    x[:20] = x[0]
+    found = graph.groups_apart(graphs_of(x))
+    assert found.max() == 0
+    assert (found == -1).sum() in (0, 7)
+
+
+def test_digits_are_one_group():
+    x, _ = load_digits(return_X_y=True)
+    assert set(graph.groups_apart(graphs_of(x))) == {0}
+
+
+def test_groups_are_kept_apart_and_what_is_joined_within_is_joined():
+    # Two cliques with an edge between them, two samples beside, and a stray.
+    edges = scipy.sparse.block_diag([np.ones((6, 6)), np.ones((2, 2)), np.zeros((1, 1))]).tolil()
+    edges[:3, 3:6] = edges[3:6, :3] = 0
+    edges[2, 3] = edges[3, 2] = 1
+    labels, groups = np.array([0, 0, 0, 1, 1, 1, 1, 1, 0]), np.array([0, 0, 0, 0, 0, 0, 1, 1, -1])
+    found = graph.keep_apart(edges.tocsr(), labels, groups, 2)
+    assert adjusted_rand_score([0, 0, 0, 0, 0, 0, 1, 1, 0], found) == 1
+    assert graph.keep_apart(edges.tocsr(), labels, np.zeros(9, int), 2) is labels
+
+
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
     x, y = load_digits(return_X_y=True)
     near = nearest(x, 21)

@@ -1,5 +1,8 @@
 """AnnData files (.h5ad): the matrix X with the names of its rows and columns, and one column of obs as labels."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +11,12 @@ import numpy as np
 import scipy.sparse
 
 from dec_jax.data.extras import need
-from dec_jax.data.packed import check_unpacked
+from dec_jax.data.packed import LIMIT, check_unpacked
 from dec_jax.validation import check_choice
+
+PROBE = Path(__file__).with_name("h5ad_probe.py")
+TIMES = 10  # the size of a file: the memory that its text may take, beside LIMIT
+SECONDS = 5  # of a processor, and one more for each MB
 
 
 class Annotated(NamedTuple):
@@ -40,6 +47,7 @@ def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
         ValueError: it is damaged, holds no X, or no such column.
     """
     h5py = need("h5py", "anndata", "an .h5ad file")
+    _check_text(path)
     try:
         with h5py.File(path, "r") as file:
             if "X" not in file:
@@ -58,6 +66,22 @@ def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
             )
     except (OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
+
+
+def _check_text(path: Path) -> None:
+    """Lets a process with limits read the text of a file first, in which damage makes HDF5 hang or fill the memory.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    size = path.stat().st_size
+    limits = LIMIT + TIMES * size, SECONDS + size // 2**20
+    found_here = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [sys.executable, "-P", str(PROBE), str(path), *map(str, limits)]
+    done = subprocess.run(words, env=found_here, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"reading its text ended with status {done.returncode}"]
+        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {said[0]}")
 
 
 def _member(group: Any, name: str, path: Path) -> Any:

@@ -19,7 +19,7 @@ from rich.table import Table
 from dec_jax import metrics
 from dec_jax.checkpoints import save_model
 from dec_jax.data import UNLABELLED
-from dec_jax.data.atomic import atomic_write
+from dec_jax.digests import DIGESTS_FILE, write_with_digest
 from dec_jax.identity import fingerprint, git_commit
 from dec_jax.runner import pictures
 from dec_jax.runner.config import as_json
@@ -32,7 +32,7 @@ from dec_jax.runner.webpage import KEPT_FILE, PAGE_FILE, kept, page
 PACKAGES = ("dec_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
 HISTORY_COLUMNS = ("phase", "step", "loss", "label_change", "smallest_cluster", "acc", "nmi", "ari")
 PICTURES = ("loss_curves.png", "embedding.png", "top_samples.png", "reconstructions.png", "confusion.png")
-FILES = ("model", ASSIGNMENTS_FILE, HISTORY_FILE, *PICTURES, PAGE_FILE, KEPT_FILE, RESULT_FILE)
+FILES = ("model", ASSIGNMENTS_FILE, HISTORY_FILE, *PICTURES, PAGE_FILE, KEPT_FILE, DIGESTS_FILE, RESULT_FILE)
 TRAINED, FROM_CACHE = "trained", "from cache"
 NEW = ".new"  # where a result is written before it takes the place of the one before
 OLD = ".old"  # where that one is until the new one is in its place
@@ -116,10 +116,10 @@ def write(folder: Path, run: Run, result: Mapping[str, Any], *, draw: bool = Tru
         of_methods = {
             f"{LABELS_OF}{method}": labels for method, labels in run.outcome.labels.items() if method != "final"
         }
-        with atomic_write(new / ASSIGNMENTS_FILE) as file:
+        with write_with_digest(new / ASSIGNMENTS_FILE) as file:
             np.savez_compressed(file, labels=run.outcome.labels["final"], q=run.q, z=run.outcome.z, **of_methods)
         _write_history(new / HISTORY_FILE, run.outcome.history)
-        with atomic_write(new / RESULT_FILE, "w") as file:
+        with write_with_digest(new / RESULT_FILE, "w") as file:
             json.dump(result, file, indent=2)
             file.write("\n")
         _replace(new, folder)
@@ -159,7 +159,7 @@ def _replace(new: Path, folder: Path) -> None:
 
 
 def _write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    with atomic_write(path, "w") as file:
+    with write_with_digest(path, "w") as file:
         columns = dict.fromkeys([*HISTORY_COLUMNS, *(name for row in history for name in row)])
         writer = csv.DictWriter(file, list(columns), restval="")
         writer.writeheader()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from dec_jax.data.atomic import atomic_write
+from dec_jax.digests import read_checked, write_with_digest
 from dec_jax.folder_lock import lock
 from dec_jax.row_log import RowLog, read_rows
 from dec_jax.runner import table
@@ -110,7 +110,7 @@ class SweepFolder:
             )
         for name in MADE:  # before the identity is replaced: what is left is never taken for this sweep's
             _remove(self.out / name)
-        with atomic_write(self.out / IDENTITY_FILE, "w") as file:
+        with write_with_digest(self.out / IDENTITY_FILE, "w") as file:
             json.dump(self._identity, file, indent=1)
 
 
@@ -125,7 +125,7 @@ def _check_usable(out: Path) -> None:
 def _read_identity(out: Path) -> dict[str, Any] | None:
     """What `_claim` wrote; None where there is none, or a damaged one."""
     try:
-        found = json.loads((out / IDENTITY_FILE).read_bytes())
+        found = json.loads(read_checked(out / IDENTITY_FILE))
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None

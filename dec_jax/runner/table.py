@@ -20,6 +20,7 @@ from dec_jax import metrics
 from dec_jax.data import UNLABELLED
 from dec_jax.data.atomic import atomic_write
 from dec_jax.data.extras import need
+from dec_jax.digests import read_checked, write_with_digest
 from dec_jax.identity import git_commit, versions
 from dec_jax.runner.config import FIELDS
 from dec_jax.runner.criteria import criteria
@@ -184,7 +185,7 @@ def write(frame: "DataFrame", folder: Path) -> None:
             file.write(content.getvalue())
     else:
         path.unlink(missing_ok=True)  # it would be of another sweep, or of fewer trials
-    with atomic_write(folder / CSV_FILE, "w") as file:
+    with write_with_digest(folder / CSV_FILE, "w") as file:
         frame.to_csv(file, index=False, lineterminator="\n")
 
 
@@ -199,9 +200,9 @@ def read(folder: Path) -> "DataFrame":
     path = folder / CSV_FILE
     if not path.exists():
         raise FileNotFoundError(f"no results of a sweep in {folder}: {CSV_FILE} is missing")
+    content = read_checked(path)
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file, strict=True)
+        header, *lines = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         cells = (zip(header, line, strict=True) for line in lines)
         return to_frame({name: _parse(name, text) for name, text in row} for row in cells)
     except (ValueError, KeyError, csv.Error) as error:

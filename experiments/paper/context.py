@@ -1,6 +1,7 @@
 """What the targets share: data, configurations, finished trials, and results kept as soon as they are known."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from dec_jax import data, metrics
 from dec_jax.data import Dataset
+from dec_jax.digests import read_checked
 from dec_jax.identity import fingerprint, git_commit, identity, versions
 from dec_jax.networks import Params
 from dec_jax.runner import report, runs
@@ -265,11 +267,11 @@ class Context:
 
 
 def _read_run(folder: Path, dataset: Dataset) -> Run:
-    with np.load(folder / "assignments.npz") as file:
+    with np.load(io.BytesIO(read_checked(folder / report.ASSIGNMENTS_FILE))) as file:
         arrays = dict(file)
-    with open(folder / "history.csv", newline="") as file:
-        history = [{name: row[name] for name in row if name not in SCORES} for row in csv.DictReader(file)]
-    result = json.loads((folder / report.RESULT_FILE).read_text())
+    rows = csv.DictReader(io.StringIO(read_checked(folder / report.HISTORY_FILE).decode(), newline=""))
+    history = [{name: row[name] for name in row if name not in SCORES} for row in rows]
+    result = json.loads(read_checked(folder / report.RESULT_FILE))
     q, z, final = (arrays.pop(name) for name in ("q", "z", "labels"))
     for method, labels in {"final": final, **arrays}.items():
         result[method.removeprefix(report.LABELS_OF)] |= metrics.scores(dataset.y, labels)

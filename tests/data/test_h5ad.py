@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax.data import load
+from dec_jax.data import h5ad, load
 from dec_jax.data.options import TableOptions
 
 h5py = pytest.importorskip("h5py")
@@ -67,3 +67,15 @@ def test_indices_out_of_range(tmp_path):
     matrix.indices[0] = 99
     with pytest.raises(ValueError, match=r"mine\.h5ad"):
         load(write(tmp_path / "mine.h5ad", matrix))
+
+
+def test_text_that_leads_the_library_in_a_circle(tmp_path, monkeypatch):
+    pytest.importorskip("resource")
+    monkeypatch.setattr(h5ad, "SECONDS", 1)
+    path = write(tmp_path / "mine.h5ad", X)
+    content = bytearray(path.read_bytes())
+    first = content.find(b"GCOL") + 16  # where text of any length lies: an object without an index and without a size
+    content[first : first + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"mine\.h5ad is damaged.*reading its text ended with status"):
+        load(path)

@@ -7,13 +7,16 @@ import warnings
 import jax
 import numpy as np
 import pytest
+from runner import tiny_page
 
 from dec_jax import DEC, load_model
 from dec_jax.checkpoints import save_model
 from dec_jax.data.cache import cached
+from dec_jax.digests import DIGESTS_FILE, read_checked
 from dec_jax.row_log import RowLog, read_rows
-from dec_jax.runner import runs
+from dec_jax.runner import runs, table
 from dec_jax.runner.sweep_folder import SweepFolder
+from dec_jax.runner.webpage import run_page, sweep_page
 from dec_jax.storage import Store
 
 from .counts import INJECTED, SCALE
@@ -23,10 +26,10 @@ from .scenarios import CONFIG, DATA, TRAINED, tree_of
 N = 60 * SCALE
 
 
-def damaged_copies(path, *seed):
+def damaged_copies(path, *seed, n=N):
     """Damages a file in many ways, one after the other; yields what was done. The file is sound afterwards."""
     content = path.read_bytes()
-    for what, damaged in rotten(content, seeded(*seed), N):
+    for what, damaged in rotten(content, seeded(*seed), n):
         path.write_bytes(damaged)
         yield what
         assert path.read_bytes() == damaged, f"{what}: the damaged file was changed or removed"
@@ -136,6 +139,44 @@ def test_a_rotten_identity_of_a_run_is_not_taken_for_another(tmp_path):
         assert refused is None or ("--overwrite" in refused and path.read_bytes() == damaged), what
         assert Store(unfinished).names() == ["work"], what
         INJECTED["of .json rotten"] += 1
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folders of a run and of a sweep, and what reads each of them."""
+    for name in ("run", "sweep"):
+        (tmp_path / name).mkdir()
+    run = tiny_page.write(tmp_path / "run", tiny_page.table())
+    sweep = tiny_page.write_sweep(tmp_path / "sweep")
+    return {run: run_page.content, sweep: lambda folder: sweep_page.content(folder) | {"frame": table.read(folder)}}
+
+
+def read_again(path):
+    """Files that the product reads again, by what its own digests say."""
+    return sorted({entry.partition("  ")[2] for entry in RowLog(path / DIGESTS_FILE).rows()})
+
+
+def test_a_rotten_file_of_a_run_or_a_sweep_is_refused(finished):
+    names = [name for folder in finished for name in read_again(folder)]
+    assert names == [
+        *("assignments.npz", "history.csv", "report.json", "result.json"),
+        *("report.json", "results.csv", "sweep.json"),
+    ]
+    for folder, read in finished.items():
+        for number, name in enumerate(read_again(folder)):
+            for what in damaged_copies(folder / name, 9, number, n=N // 4):
+                assert f"{name} is damaged" in outcome_of(read, folder), f"{name}: {what}"
+
+
+def test_rotten_digests_lose_nothing(finished):
+    for folder in finished:
+        paths = [folder / name for name in read_again(folder)]
+        for what in damaged_copies(folder / DIGESTS_FILE, 10):
+            for path in paths:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = outcome_of(read_checked, path)
+                assert "is damaged" in found if isinstance(found, str) else found == path.read_bytes(), what
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from .mutation import mutate
 from .watch import watched
 
 CHUNK = {"readers": 400, "arrays": 2000, "settings": 400, "training": 20}
-SECONDS_OF_A_CHUNK = 300
+SECONDS_OF_AN_INPUT = 300  # without any sign of life; `watched` ends sooner what computes
 
 
 def try_readers(name, number, call, state):
@@ -58,13 +58,18 @@ PARTS = {
 }
 
 
-def chunk(part, name, first, count, place, errors):
-    """Tries some inputs in this process; notes which one it is at, and what went wrong."""
-    one = PARTS[part][1]
+def chunk(part, name, numbers, seconds, place, errors):
+    """Tries some inputs in this process until the time is over; notes which one it is at, and what went wrong.
+
+    Time is counted from the end of the first input, which prepares what all of them use.
+    """
+    one, until = PARTS[part][1], float("inf")
     with tempfile.TemporaryDirectory() as folder, watched(100_000) as call:
         os.environ["DEC_JAX_CACHE"] = folder
         state = {"folder": folder}
-        for number in range(first, first + count):
+        for number in numbers:
+            if time.monotonic() > until:
+                break
             place[:8] = struct.pack("q", number)
             try:
                 one(name, number, call, state)
@@ -72,30 +77,43 @@ def chunk(part, name, first, count, place, errors):
                 where = traceback.format_exc().strip().splitlines()[-8:]
                 errors.write(json.dumps([part, name, number, repr(error)[:300], where]) + "\n")
                 errors.flush()
+            if number == numbers[0]:
+                until = time.monotonic() + seconds
 
 
-def forked(part, name, first, count, errors):
-    """Tries inputs in processes of their own; one that ends a process is noted, and the next one follows."""
-    end = first + count
-    while first < end:
+def forked(part, name, numbers, seconds, errors):
+    """Tries inputs in processes of their own; one that ends a process is noted, and the next one follows.
+
+    Returns the number of the first input that was not tried.
+    """
+    first, until = numbers[0], time.monotonic() + seconds
+    while first < numbers.stop and (first == numbers[0] or time.monotonic() < until):
         place = mmap.mmap(-1, 8)
         place[:8] = struct.pack("q", first)
         pid = os.fork()
         if not pid:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            chunk(part, name, first, end - first, place, errors)
+            chunk(part, name, range(first, numbers.stop), seconds, place, errors)
             os._exit(0)
-        end_at = time.monotonic() + SECONDS_OF_A_CHUNK
+        at, since = first, time.monotonic()
         while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-            if time.monotonic() > end_at:
+            if at != (now_at := _number(place)):
+                at, since = now_at, time.monotonic()
+            elif time.monotonic() - since > SECONDS_OF_AN_INPUT:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
-        at = struct.unpack("q", place[:8])[0]
+        at = _number(place)
         if ended[1]:
             what = f"the process ended with status {os.waitstatus_to_exitcode(ended[1])}"
             errors.write(json.dumps([part, name, at, what, []]) + "\n")
             errors.flush()
-        first = at + 1 if ended[1] else end
+        first = at + 1
+    return first
+
+
+def _number(place):
+    """The input that a process has noted that it is at."""
+    return struct.unpack("q", place[:8])[0]
 
 
 def main():
@@ -118,9 +136,9 @@ def main():
             while left := [name for name in names if done[f"{part} {name}"] < each]:
                 for name in left:
                     first = done[f"{part} {name}"]
-                    count = min(CHUNK[part], each - first)
-                    forked(part, name, first, count, errors)
-                    done[f"{part} {name}"] += count
+                    numbers = range(first, min(first + CHUNK[part], each))
+                    share = arguments.seconds / len(names)  # each of them has its turn
+                    done[f"{part} {name}"] = forked(part, name, numbers, share, errors)
                     done_path.write_text(json.dumps(done))
                     if time.monotonic() - began > arguments.seconds:
                         return report(done, errors)

@@ -70,3 +70,11 @@ def test_without_steps_the_partition_is_what_the_network_says():
 def test_without_steps_no_program_of_an_interval_is_compiled(monkeypatch):
     monkeypatch.setattr(ClusteringSlots, "_advance_program", lambda *_: pytest.fail("it is not needed"))
     assert fit(10, **{"clustering.max_steps": 0, "start.steps": 2}).outcome.steps == 0
+
+
+def test_a_cluster_five_hundred_times_smaller_than_the_other_is_found():
+    y = np.arange(5010) >= 5000
+    x = np.random.default_rng(0).normal(size=(5010, 5))
+    x[:, 0] += 10 * y
+    found = fitting.fit_model(fitting.configure("auto", None, {"clustering.n_clusters": 2}), Dataset("mine", x))
+    assert metrics.accuracy(y.astype(int), found.outcome.labels["final"]) == 1

@@ -104,7 +104,8 @@ def test_a_killed_run_goes_on_to_the_same_end(files, tmp_path):
     assert store.metadata(name)["courses"][0]["steps"] >= 80
 
     assert run.main(words) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["assignments.npz", "history.csv", "model", "result.json"]
+    left = ["assignments.npz", "digests.jsonl", "history.csv", "model", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == left
     whole = cluster(files.x, tmp_path / "whole", settings=settings)
     check_identical(read(out), whole)
     assert whole.result["steps"] == 2000

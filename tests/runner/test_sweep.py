@@ -33,7 +33,7 @@ SET = {
     "max_steps": 40,
     "tolerance": 0,
 }
-FILES = ("pictures", "report.html", "report.json", *table.FILES, "rows", "sweep.json")
+FILES = ("digests.jsonl", "pictures", "report.html", "report.json", *table.FILES, "rows", "sweep.json")
 
 
 def command(data, *words, **settings):

@@ -165,7 +165,7 @@ def test_overwrite_throws_away_what_a_sweep_made_and_nothing_else(out):
     make_a_sweep(out)
     with SweepFolder(out, {"samples": "other"}, overwrite=True) as kept:
         assert kept.rows() == {}
-    assert {path.name for path in out.iterdir()} == {"sweep.json", "notes.txt"}
+    assert {path.name for path in out.iterdir()} == {"sweep.json", "digests.jsonl", "notes.txt"}
     assert json.loads((out / "sweep.json").read_text()) == {"samples": "other"}
 
 

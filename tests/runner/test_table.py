@@ -112,7 +112,7 @@ def test_files_come_back_equal(frame, tmp_path):
     assert_frame_equal(parquet, frame, check_exact=True)
     for name in ("acc", "clustering_loss"):
         np.testing.assert_array_equal(read(tmp_path)[name].to_numpy(), frame[name].to_numpy())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv", "results.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digests.jsonl", "results.csv", "results.parquet"]
 
 
 def test_an_empty_frame_comes_back(tmp_path):
@@ -132,7 +132,7 @@ def test_without_pyarrow_there_is_the_csv_alone(frame, tmp_path, monkeypatch):
     write(frame, tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     write(frame, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digests.jsonl", "results.csv"]
     assert len(read(tmp_path)) == len(frame)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from dec_jax.data import Dataset
+from dec_jax.digests import write_with_digest
 from dec_jax.runner import table as table_of_sweep
 from dec_jax.runner.plane import lay_out
 from dec_jax.runner.webpage import kept
@@ -74,9 +75,11 @@ def write(folder, data, *, keep=True, labels=LABELS):
     k = labels.max() + 1
     run = run_of(data, labels, k)
     z = np.random.default_rng(0).normal(size=(len(labels), 2)) + 6 * np.array([[0, 0], [1, 0], [0, 1]])[labels % 3]
-    (folder / "result.json").write_text(json.dumps(result_of(data, labels, k)))
-    np.savez(folder / "assignments.npz", labels=labels, q=run.q, z=z, labels_of_kmeans=labels[::-1])
-    with open(folder / "history.csv", "w", newline="") as file:
+    with write_with_digest(folder / "result.json", "w") as file:
+        json.dump(result_of(data, labels, k), file)
+    with write_with_digest(folder / "assignments.npz") as file:
+        np.savez(file, labels=labels, q=run.q, z=z, labels_of_kmeans=labels[::-1])
+    with write_with_digest(folder / "history.csv", "w") as file:
         writer = csv.DictWriter(file, HISTORY[0])
         writer.writeheader()
         writer.writerows(HISTORY)
@@ -94,6 +97,7 @@ def write_sweep(folder, *, labels=True):
         lines.append(line | ({"acc": 0.2 * k + 0.01 * seed, "nmi": 0.1 * m, "ari": 0.1} if labels else {}))
     lines.append({"trial": len(lines), "id": "x", "clustering.n_clusters": 5, "seed": 0, "error": "a loss became NaN"})
     table_of_sweep.write(table_of_sweep.to_frame(lines), folder)
-    (folder / "sweep.json").write_text(json.dumps({"data.name": "a/b<i>.csv", "samples": "ab" * 32, "held_out": 0.1}))
+    with write_with_digest(folder / "sweep.json", "w") as file:
+        json.dump({"data.name": "a/b<i>.csv", "samples": "ab" * 32, "held_out": 0.1}, file)
     kept.write(folder, {"command": "dec-jax sweep --data 'a/b<i>.csv'"})
     return folder

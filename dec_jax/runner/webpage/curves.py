@@ -1,10 +1,12 @@
 """The curves of a run's training as interactive plots."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dec_jax.digests import read_checked
 from dec_jax.runner.panels import Panel, Series, panels_of
 from dec_jax.runner.webpage.plots import Plot, Table
 from dec_jax.runner.webpage.text import figure, plotted
@@ -19,8 +21,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError, ValueError: it is missing, or damaged.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        return [{name: _value(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
+    rows = csv.DictReader(io.StringIO(read_checked(path).decode(), newline=""))
+    return [{name: _value(name, text) for name, text in row.items()} for row in rows]
 
 
 def _value(name: str, text: str) -> Any:

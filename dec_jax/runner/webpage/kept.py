@@ -10,7 +10,7 @@ import scipy.sparse
 
 from dec_jax import metrics
 from dec_jax.data import UNLABELLED
-from dec_jax.data.atomic import atomic_write
+from dec_jax.digests import read_checked, write_with_digest
 from dec_jax.runner.plane import Plane
 from dec_jax.runner.webpage import KEPT_FILE, cards, naming
 
@@ -26,7 +26,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    with atomic_write(folder / KEPT_FILE, "w") as file:
+    with write_with_digest(folder / KEPT_FILE, "w") as file:
         json.dump(content, file)
 
 
@@ -37,9 +37,11 @@ def read(folder: Path) -> dict[str, Any]:
         ValueError: the file is damaged.
     """
     try:
-        found = json.loads((folder / KEPT_FILE).read_bytes())
+        content = read_checked(folder / KEPT_FILE)
     except FileNotFoundError:
         return {}
+    try:
+        found = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{folder / KEPT_FILE} is damaged: {error}") from error
     if not isinstance(found, dict):

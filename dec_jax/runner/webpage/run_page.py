@@ -1,5 +1,6 @@
 """What the page of a run shows, from the files of its folder."""
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dec_jax.digests import read_checked
 from dec_jax.runner.methods import named, seconds_in_all
 from dec_jax.runner.plane import lay_out
 from dec_jax.runner.run_folder import ASSIGNMENTS_FILE, HISTORY_FILE, LABELS_OF, RESULT_FILE
@@ -28,8 +30,8 @@ def content(folder: Path) -> dict[str, Any]:
         OSError: a file is missing.
         KeyError, IndexError, TypeError: a file holds something else.
     """
-    result = json.loads((folder / RESULT_FILE).read_bytes())
-    with np.load(folder / ASSIGNMENTS_FILE, allow_pickle=False) as file:
+    result = json.loads(read_checked(folder / RESULT_FILE))
+    with np.load(io.BytesIO(read_checked(folder / ASSIGNMENTS_FILE)), allow_pickle=False) as file:
         arrays = dict(file)
     labels, q = arrays["labels"], arrays["q"]
     known = kept.read(folder)

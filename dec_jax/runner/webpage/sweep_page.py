@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dec_jax.digests import read_checked
 from dec_jax.runner import table
 from dec_jax.runner.suggestion import CRITERIA, N_CLUSTERS, suggest_n_clusters
 from dec_jax.runner.sweep_folder import IDENTITY_FILE
@@ -33,7 +34,7 @@ def content(folder: Path) -> dict[str, Any]:
     """
     frame = table.read(folder)
     swept = table.swept(frame)
-    identity = json.loads((folder / IDENTITY_FILE).read_bytes())
+    identity = json.loads(read_checked(folder / IDENTITY_FILE))
     plots = sweep_plots.plots(frame, swept)
     return {
         "title": short(Path(identity["data.name"]).name),

@@ -150,7 +150,8 @@ def test_a_folder_that_holds_neither_is_refused(tmp_path, capsys):
         ("assignments.npz", "no archive"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_one_line(folder, capsys, name, content):
+def test_a_damaged_folder_without_digests_is_refused_in_one_line(folder, capsys, name, content):
+    (folder / "digests.jsonl").unlink()
     (folder / name).write_text(content)
     if (name, content) == ("history.csv", ""):
         assert command.main(["report", str(folder)]) == 0  # nothing was recorded
@@ -159,7 +160,8 @@ def test_a_damaged_folder_is_refused_in_one_line(folder, capsys, name, content):
 
 
 @pytest.mark.parametrize("name", ["report.json", "result.json", "history.csv", "assignments.npz"])
-def test_rot_is_one_line_or_a_page(folder, capsys, monkeypatch, name):
+def test_rot_without_digests_is_one_line_or_a_page(folder, capsys, monkeypatch, name):
+    (folder / "digests.jsonl").unlink()
     monkeypatch.setattr(page, "_plotly", lambda markup: markup("0"))  # it is long
     whole = (folder / name).read_bytes()
     for place in np.linspace(0, len(whole) - 1, 10).astype(int):
@@ -199,6 +201,7 @@ def test_what_the_page_is_made_of_is_in_the_wheel():
 
 
 def test_without_a_command_the_page_says_the_rest(folder):
+    (folder / "digests.jsonl").unlink()
     result = result_of(table()) | {"command": None}
     (folder / "result.json").write_text(json.dumps(result))
     html = page.render(folder)

@@ -85,7 +85,8 @@ def test_a_sweep_of_an_earlier_version_has_a_page(folder):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", json.dumps({"samples": "x"})])
-def test_a_damaged_sweep_is_refused(folder, content):
+def test_a_damaged_sweep_without_digests_is_refused(folder, content):
+    (folder / "digests.jsonl").unlink()
     (folder / "sweep.json").write_text(content)
     with pytest.raises(ValueError, match="does not hold|Expecting"):
         page.render(folder)
