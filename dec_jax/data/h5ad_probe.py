@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 STATM = Path("/proc/self/statm")  # memory in pages, the address space first
 
 
 def main() -> None:
     """Reads attributes and columns of text."""
+    import h5py
+
     path, n_bytes, n_seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     _limit(n_bytes, n_seconds)
     with h5py.File(path, "r") as file:
@@ -42,6 +42,8 @@ def _limit(n_bytes: int, n_seconds: int) -> None:
 
 
 def _read(_: str, node: Any) -> None:
+    import h5py
+
     with contextlib.suppress(TypeError):  # attributes of kinds that h5py does not know, and `h5ad` does not read
         dict(node.attrs)
     if isinstance(node, h5py.Dataset) and not node.external and not node.is_virtual:
