@@ -14,7 +14,7 @@ from dec_jax.runner import build
 from dec_jax.runner.config import GRAPH_STARTS, Config
 from dec_jax.validation import check_choice, check_integer
 
-LEARNT_ALONE = 6  # times as many steps, where no others follow that would put right what was not learnt
+LEARNT_ALONE = 3  # times as many steps, where no others follow that would put right what was not learnt
 
 
 def resolve(config: Config, data: Dataset) -> Config:

@@ -34,7 +34,7 @@ def test_given_values_stay():
 def test_the_steps_of_a_start_from_a_partition_are_two_epochs():
     assert resolved(start__kind="n2d").start.steps == 200
     assert resolved(start__kind="n2d", clustering__batch_size=2).start.steps == 300
-    assert resolved(start__kind="n2d", clustering__max_steps=0).start.steps == 1200  # nothing else is learnt
+    assert resolved(start__kind="n2d", clustering__max_steps=0).start.steps == 600  # nothing else is learnt
     assert resolved(start__kind="n2d", start__steps=0).start.steps == 0
     assert resolved().start.steps is None
 
