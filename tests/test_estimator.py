@@ -88,6 +88,7 @@ def test_one_seed_gives_one_result_and_shapes_compile_once(fitted):
     assert fitting.COMPILED.count == before
 
 
+@pytest.mark.slow
 def test_a_pickle_a_clone_and_a_saved_folder_are_the_same_estimator(fitted, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.labels_)
     assert clone(fitted).get_params() == fitted.get_params()
@@ -177,6 +178,7 @@ def test_the_data_choose_by_default():
     assert fitting.configure(None, "idec", {}).preset == "fast"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convert", [lambda frame: frame, pl.from_pandas], ids=["pandas", "polars"])
 def test_categories_of_a_frame_are_encoded_alike_in_training_and_later(convert, tmp_path):
     estimator = make().fit(convert(MIXED))

@@ -115,8 +115,12 @@ def graphs_of(x):
 def test_a_small_cluster_that_nothing_joins_is_found_beside_a_large_one(m):
     x, y = large_and_small(m=m)
     assert adjusted_rand_score(y, graph.groups_apart(graphs_of(x))) == 1
-    if m == 10:
-        assert adjusted_rand_score(y, graph.partition(nearest(x, 21), 2)) == 1
+
+
+@pytest.mark.slow
+def test_a_partition_keeps_a_small_cluster_apart():
+    x, y = large_and_small()
+    assert adjusted_rand_score(y, graph.partition(nearest(x, 21), 2)) == 1
 
 
 def test_a_few_strays_and_equal_rows_are_no_group():

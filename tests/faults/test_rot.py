@@ -156,6 +156,7 @@ def read_again(path):
     return sorted({entry.partition("  ")[2] for entry in RowLog(path / DIGESTS_FILE).rows()})
 
 
+@pytest.mark.slow
 def test_a_rotten_file_of_a_run_or_a_sweep_is_refused(finished):
     names = [name for folder in finished for name in read_again(folder)]
     assert names == [

@@ -11,6 +11,7 @@ N = 60
 SLOW = ("sparse.h5ad", "dense.h5ad")  # which a process of their own reads first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_mutated_file_is_read_or_refused_in_our_words(name, tmp_path):
     kind = KINDS[name]
