@@ -164,10 +164,10 @@ def groups_apart(graphs: Mapping[int, scipy.sparse.csr_array]) -> np.ndarray:
     groups, n_groups = np.full(n, -1), 0
     for sight, low, high in reversed(list(zip(sights, bounds, bounds[1:], strict=False))):
         part = connected_components(graphs[sight], directed=False)[1]
-        sizes = np.bincount(part)
-        for one in np.flatnonzero((sizes >= max(low, SMALLEST[1] * n)) & (sizes < high)):
-            groups[part == one] = n_groups
-            n_groups += 1
+        size = np.bincount(part)[part]
+        found = (size >= max(low, SMALLEST[1] * n)) & (size < high)
+        groups[found] = n_groups + part[found]
+        n_groups += part.max() + 1
     return np.unique(groups, return_inverse=True)[1] - (groups.min() < 0)
 
 

@@ -131,6 +131,19 @@ def test_a_few_strays_and_equal_rows_are_no_group():
     assert (found == -1).sum() in (0, 7)
 
 
+@pytest.mark.parametrize("m", [7, 8])
+def test_a_group_has_at_least_eight_samples(m):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([100 + 0.01 * rng.normal(size=(m, 2)), rng.normal(size=(200, 2))])
+    apart = (np.arange(m + 200) < m).astype(int) if m >= 8 else np.zeros(m + 200)
+    assert adjusted_rand_score(apart, graph.groups_apart(graphs_of(x))) == 1
+
+
+def test_a_large_group_may_fall_apart_in_the_graphs_of_few_neighbors():
+    x = np.concatenate([np.arange(60), 68 + np.arange(60)])[:, None]
+    assert set(graph.groups_apart(graphs_of(x))) == {0}
+
+
 def test_digits_are_one_group():
     x, _ = load_digits(return_X_y=True)
     assert set(graph.groups_apart(graphs_of(x))) == {0}
