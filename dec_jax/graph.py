@@ -1,6 +1,7 @@
 """The graph that joins samples to their nearest ones, and how it falls apart.
 
-`modularity` judges a partition of the graph, `partition`, `leiden` and `spectral` find one, and `refine` improves one.
+`modularity` judges a partition of the graph, `partition`, `leiden` and `spectral` find one, `partitions` finds several
+where it is in doubt, and `refine` improves one.
 None of them takes labels of samples that are known beforehand.
 
 All functions raise a TypeError or a ValueError that names the parameter where it has the wrong type or is out of range.
@@ -8,7 +9,8 @@ All functions raise a TypeError or a ValueError that names the parameter where i
 
 import inspect
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import igraph
@@ -19,6 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
 
+from dec_jax.metrics import accuracy
 from dec_jax.neighbors import METRICS, Neighbors, metric_of, nearest
 from dec_jax.samples import SparseRows
 from dec_jax.validation import check_choice, check_integer, check_labels, check_samples
@@ -26,6 +29,7 @@ from dec_jax.validation import check_choice, check_integer, check_labels, check_
 LINKAGES = ("modularity", "ratio")
 SIGHTS = (6, 8, 11, 16, 21)  # neighbours, oneself included
 JUDGES = 6
+DOUBT, ALIKE = 0.0015, 0.95  # modularities that differ by less do not tell partitions apart; what agrees more is one
 SMALLEST = 8, 0.0005  # samples of a group that stands apart, and their share of all: fewer are strays
 DIRECTIONS = 11  # neighbours of a direction, itself included
 DIFFUSION_TIME = 2
@@ -117,34 +121,69 @@ def cluster(x: Any, n_clusters: int, *, metric: str | None = None, seed: int = 0
 
 
 def partition(near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: int | None = None) -> np.ndarray:
-    """The best partition that `leiden` finds in graphs of several numbers of neighbours.
+    """The first of `partitions`: the one of the highest modularity.
+
+    Args:
+        near: (n, κ) from `nearest`.
+        n_clusters: k, between 1 and n.
+        seed: of Leiden.
+        n_restarts: as in `partitions`.
+
+    Returns:
+        (n,) int32, clusters from 0 to k − 1.
+    """
+    return partitions(near, n_clusters, seed=seed, n_restarts=n_restarts, most=1)[0]
+
+
+def partitions(
+    near: Neighbors, n_clusters: int, *, seed: int = 0, n_restarts: int | None = None, most: int = 4
+) -> np.ndarray:
+    """The best partition that `leiden` finds in graphs of several numbers of neighbours, and others almost as good.
 
     Which number suits is not known: few leave clusters in pieces, many join them. So each partition is refined, and
-    judged by modularity, on the graph of the `JUDGES` − 1 nearest, whose edges are the surest. Modularity prefers
-    clusters of one size, so that a small one would be joined to another and a large one be cut: `keep_apart` follows.
+    judged by modularity, on the graph of the `JUDGES` − 1 nearest, whose edges are the surest. Where another one is
+    within `DOUBT` of the best and differs in more than 1 − `ALIKE` of the samples, modularity does not tell which is
+    right, and something else has to. Modularity prefers clusters of one size, so that a small one would be joined to
+    another and a large one be cut: `keep_apart` follows.
 
     Args:
         near: (n, κ) from `nearest`; those of `SIGHTS` count that are not above κ.
         n_clusters: k, between 1 and n.
         seed: of Leiden.
         n_restarts: of Leiden in each graph, at least 1; None for 5 of few samples, and fewer of more than 10,000.
+        most: partitions that are returned, at least 1.
 
     Returns:
-        (n,) int32, clusters from 0 to k − 1.
-
+        (s, n) int32, clusters from 0 to k − 1; the first has the highest modularity, and s is between 1 and `most`.
     """
     n, width = near.indices.shape
     if n_restarts is None:
         n_restarts = min(max(50_000 // n, 1), 5)
+    check_integer("most", most, 1)
     judge = neighbor_graph(near.indices[:, :JUDGES])
-    best, highest = None, -np.inf
     graphs = {sight: neighbor_graph(near.indices[:, :sight]) for sight in SIGHTS if sight <= width}
+    judged = []
     for seen in list(graphs.values()) or [neighbor_graph(near.indices)]:
-        labels = refine(judge, leiden(seen, n_clusters, seed=seed, n_restarts=n_restarts), n_clusters)
-        reached = modularity(judge, labels)
-        if reached > highest:
-            best, highest = labels, reached
-    return keep_apart(graphs[max(graphs)], best, groups_apart(graphs), n_clusters) if graphs else best
+        for labels in _restarts_of_leiden(seen, n_clusters, seed=seed, n_restarts=n_restarts):
+            labels = refine(judge, labels, n_clusters)
+            judged.append((modularity(judge, labels), labels))
+    chosen = _in_doubt(judged, most)
+    if not graphs:
+        return np.stack(chosen)
+    apart = groups_apart(graphs)
+    return np.stack([keep_apart(graphs[max(graphs)], labels, apart, n_clusters) for labels in chosen])
+
+
+def _in_doubt(judged: Sequence[tuple[float, np.ndarray]], most: int) -> list[np.ndarray]:
+    """The best of partitions by their modularity, and those that hardly differ in that, but in their clusters."""
+    judged = sorted(judged, key=itemgetter(0), reverse=True)
+    chosen: list[np.ndarray] = []
+    for reached, labels in judged:
+        if len(chosen) == most or reached < judged[0][0] - DOUBT:
+            break
+        if all(accuracy(other, labels) < ALIKE for other in chosen):
+            chosen.append(labels)
+    return chosen
 
 
 def groups_apart(graphs: Mapping[int, scipy.sparse.csr_array]) -> np.ndarray:
@@ -225,13 +264,21 @@ def leiden(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_r
         (n,) int32, clusters from 0 to k − 1.
 
     """
+    found = _restarts_of_leiden(graph, n_clusters, seed=seed, n_restarts=n_restarts)
+    return max(found, key=lambda labels: modularity(graph, labels))
+
+
+def _restarts_of_leiden(
+    graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int, n_restarts: int
+) -> Iterator[np.ndarray]:
+    """What each restart of `leiden` finds."""
     check_integer("n_clusters", n_clusters, 1, graph.shape[0], why="the number of samples")
     check_integer("seed", seed, 0, 2**32 - 1)
     check_integer("n_restarts", n_restarts, 1)
     upper = scipy.sparse.triu(graph, 1).tocoo()
     edges = igraph.Graph(graph.shape[0], np.column_stack(upper.coords))
     igraph.set_random_number_generator(random.Random(seed))
-    resolution, best, highest = 1.0, None, -np.inf
+    resolution = 1.0
     for _ in range(n_restarts):
         while True:
             found = edges.community_leiden("modularity", weights=upper.data, resolution=resolution, n_iterations=2)
@@ -239,12 +286,10 @@ def leiden(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_r
                 break
             resolution *= 2
         communities = np.array(found.membership)
-        for linkage in LINKAGES:
-            labels = refine(graph, merge(graph, communities, n_clusters, linkage=linkage), n_clusters)
-            reached = modularity(graph, labels)
-            if reached > highest:
-                best, highest = labels, reached
-    return best
+        merged = (merge(graph, communities, n_clusters, linkage=linkage) for linkage in LINKAGES)
+        yield max(
+            (refine(graph, labels, n_clusters) for labels in merged), key=lambda labels: modularity(graph, labels)
+        )
 
 
 def merge(

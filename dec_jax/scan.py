@@ -12,7 +12,7 @@ It takes no labels of samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -157,7 +157,8 @@ def fit(
         n_clusters: k, between 2 and n.
         image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
         near: what `neighbors.nearest` found, at least 6 of each; None to find 21.
-        start: (n,) integers from 0 to k − 1, a partition to start from; None for `graph.partition`.
+        start: (n,) integers from 0 to k − 1, a partition to start from; None for the one of
+            `graph.partitions` from which the loss falls lowest in a tenth of the steps.
         n_steps: updates after the start is learnt, at least 1; None for `default_steps`.
         on_interval: called after each interval with the state and what is worth watching.
 
@@ -176,11 +177,13 @@ def fit(
         raise ValueError(f"near must be of the {n} samples, got {len(near.indices)}")
     keys = jax.random.split(key, 4)
     if start is None:
-        start = graph.partition(near, n_clusters, seed=int(jax.random.randint(keys[0], (), 0, 2**31 - 1)))
+        candidates = graph.partitions(near, n_clusters, seed=int(jax.random.randint(keys[0], (), 0, 2**31 - 1)))
+    else:
+        candidates = [start]
     x = to_device(x)
     neighbors = jnp.asarray(near.indices[:, 1 : N_NEIGHBORS + 1], jnp.int32)
     chosen = chosen.replace(side=Side(neighbors, fade=n_steps))
-    state = _learnt(keys[1:3], chosen, start, x, n_clusters)
+    start, state = _best_start(keys[1:], chosen, candidates, x, n_clusters)
     state, history, _ = clustering.fit(
         keys[3],
         chosen,
@@ -193,6 +196,22 @@ def fit(
     )
     q = clustering.soft_assignments(chosen.model, state.params, state.centroids, x, chosen.assignment)
     return ScanFit(np.asarray(state.labels), np.asarray(q), np.asarray(start), chosen, state, history)
+
+
+def _best_start(
+    keys: jax.Array, chosen: Recipe, candidates: Sequence[np.ndarray], x: Samples, n_clusters: int
+) -> tuple[np.ndarray, ClusteringState]:
+    """The one of the partitions (n,) from which the loss falls lowest in two intervals, and the state of its start."""
+    learnt = [_learnt(keys[:2], chosen, start, x, n_clusters) for start in candidates]
+    if len(learnt) == 1:
+        return candidates[0], learnt[0]
+    interval = update_interval(chosen.optimizer.n_steps)
+    losses = [float(_loss_after(keys[2], chosen, state, x, interval)) for state in learnt]
+    best = int(np.nan_to_num(losses, nan=np.inf).argmin())
+    return candidates[best], learnt[best]
+
+
+_loss_after = jax.jit(starts.loss_after)
 
 
 def _learnt(keys: jax.Array, chosen: Recipe, start: np.ndarray, x: Samples, n_clusters: int) -> ClusteringState:

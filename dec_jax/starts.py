@@ -104,6 +104,23 @@ def learn_partition(
     return clustering.init_state(recipe, learnt.params, learnt.centroids, x)
 
 
+def loss_after(
+    key: jax.Array, recipe: Recipe, state: ClusteringState, x: Samples, n_steps: int | jax.Array
+) -> jax.Array:
+    """What tells starts apart before training is done: the mean objective of the second `n_steps` updates. Pure.
+
+    Args:
+        key: PRNG key of the batches.
+        recipe: of the clustering phase.
+        state: of a fresh start.
+        x: (n, d) samples on the device.
+        n_steps: at least 1.
+    """
+    state, _ = clustering.train_interval(key, recipe, state, x, n_steps)
+    _, info = clustering.train_interval(key, recipe, state, x, n_steps)
+    return info.loss
+
+
 def means(z: jax.Array, labels: jax.Array, n_clusters: int) -> jax.Array:
     """Mean embedding (k, m) of each cluster of z (n, m); the mean of all samples where a cluster is empty."""
     members = jnp.bincount(labels, length=n_clusters)[:, None]

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -6,6 +8,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 
 from dec_jax import graph
+from dec_jax.metrics import accuracy
 from dec_jax.neighbors import METRICS, nearest
 
 
@@ -158,6 +161,25 @@ def test_groups_are_kept_apart_and_what_is_joined_within_is_joined():
     found = graph.keep_apart(edges.tocsr(), labels, groups, 2)
     assert adjusted_rand_score([0, 0, 0, 0, 0, 0, 1, 1, 0], found) == 1
     assert graph.keep_apart(edges.tocsr(), labels, np.zeros(9, int), 2) is labels
+
+
+def test_where_modularity_does_not_tell_them_apart_several_partitions_are_found():
+    near = nearest(np.random.default_rng(0).uniform(size=(600, 2)), max(graph.SIGHTS))  # which fall apart nowhere
+    judge = graph.neighbor_graph(near.indices[:, : graph.JUDGES])
+    found = graph.partitions(near, 5)
+    reached = [graph.modularity(judge, labels) for labels in found]
+    assert 2 <= len(found) <= 4
+    assert reached[0] - graph.DOUBT <= min(reached)
+    assert reached[0] == max(reached)
+    assert all(accuracy(a, b) < graph.ALIKE for a, b in itertools.combinations(found, 2))
+    np.testing.assert_array_equal(graph.partition(near, 5), found[0])
+    assert len(graph.partitions(near, 5, most=2)) == 2
+
+
+def test_where_there_is_no_doubt_one_partition_is_found():
+    x, y = make_blobs(200, 4, centers=3, cluster_std=0.5, random_state=0)
+    found = graph.partitions(nearest(x, max(graph.SIGHTS)), 3)
+    assert [adjusted_rand_score(y, labels) for labels in found] == [1]
 
 
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():

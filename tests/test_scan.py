@@ -65,6 +65,14 @@ def test_a_start_with_some_samples_wrong_is_corrected(near):
     assert adjusted_rand_score(Y, found.labels) == 1
 
 
+def test_of_several_partitions_the_one_from_which_the_loss_falls_lowest_counts(near, monkeypatch):
+    wrong = np.where(np.arange(60) < 40, np.arange(60) % 2, 2)
+    monkeypatch.setattr(scan.graph, "partitions", lambda *_, **__: np.stack([wrong, Y, wrong]))
+    fitted = scan.fit(jax.random.key(0), BARS, 3, near=near, n_steps=60)
+    np.testing.assert_array_equal(fitted.start, Y)
+    np.testing.assert_array_equal(fitted.labels, Y)
+
+
 def test_partners_fade_from_neighbours_to_the_samples_themselves(near):
     rows = jnp.repeat(jnp.arange(60), 50)
     given = Side(jnp.asarray(near.indices[:, 1:6], jnp.int32), fade=100)

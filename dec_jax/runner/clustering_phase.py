@@ -1,6 +1,7 @@
 """The clusterings of trials: those of one program in slots, from their start to their outcome."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,16 +177,19 @@ class Clustering:
         method = "graph" if trial.config.start.kind in GRAPH_STARTS else "n2d"
         checkpoint = Checkpoint(store, f"{method}-{trial.id}")
         if method == "graph":
-            labels, seconds = partitions.of_graph(trial, self.shop.split, checkpoint, self.phases)
+            interval = trial.config.clustering.update_interval
+            loss_from = partial(self.program.loss_from_labels, slot, interval=interval)
+            found = partitions.of_graph(trial, self.shop.split, loss_from, checkpoint, self.phases)
+            outcome.remarks += remarks.on_starts(found.losses)
         else:
             z = self.program.embedding_of(slot)[:, : trial.config.network.bottleneck]
-            labels, seconds = partitions.of_embedding(trial, z, checkpoint, self.phases)
+            found = partitions.of_embedding(trial, z, checkpoint, self.phases)
         self.phases.start("learning the partition", 1)
         learning = Clock()
-        self.program.start_from_labels(slot, labels)
+        self.program.start_from_labels(slot, found.labels)
         self.phases.advance(1)
         self.phases.finish()
-        outcome.labels[method], outcome.seconds[method] = labels, seconds + learning.seconds
+        outcome.labels[method], outcome.seconds[method] = found.labels, found.seconds + learning.seconds
 
     # after every interval
 

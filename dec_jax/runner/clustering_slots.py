@@ -77,6 +77,13 @@ class ClusteringSlots(Slots):
         arguments = (self.states, np.int32(slot), self.numbers, np.asarray(labels, np.int32), self.x, steps)
         self.states = self._one_program("learn", self._learn, *arguments)(*arguments)
 
+    def loss_from_labels(self, slot: int, labels: np.ndarray, interval: int) -> float:
+        """The objective after two intervals from a partition (n,), in a slot whose trial has not begun."""
+        steps = np.int32(self.template.start.steps), np.int32(interval)
+        arguments = (self.states, np.int32(slot), self.numbers, np.asarray(labels, np.int32), self.x, steps)
+        self.states, loss = self._one_program("try", self._try, *arguments)(*arguments)
+        return float(loss)
+
     def reset_slot(self, slot: int, reset: Any) -> None:
         """Changes the state of a slot between two intervals."""
         arguments = (self.states, np.int32(slot), self.numbers, self.x)
@@ -181,6 +188,14 @@ class ClusteringSlots(Slots):
         # With no steps the centroids are the means of the clusters.
         state = jax.tree.map(partial(jnp.where, n_steps > 0), learnt, state)
         return self._placed(states, slot, SlotState(state, one.own))
+
+    def _try(
+        self, states: SlotState, slot: jax.Array, numbers: Numbers, labels: jax.Array, given: Given, n_steps: Any
+    ) -> tuple[SlotState, jax.Array]:
+        learning, interval = n_steps
+        states = self._learn(states, slot, numbers, labels, given, learning)
+        keys, one, recipe, x = self._of_slot(states, slot, numbers, given)
+        return states, starts.loss_after(keys.clustering, recipe, one.state, x, interval)
 
     def _reset(self, reset: Any, states: SlotState, slot: jax.Array, numbers: Numbers, given: Given) -> SlotState:
         keys, one, recipe, x = self._of_slot(states, slot, numbers, given)

@@ -191,6 +191,7 @@ class StartConfig(_Section):
     kind: str = field("kmeans", "n2d parts the embedding; leiden, spectral part the graph of neighbours", a_start)
     steps: int | None = field(None, "of learning a partition; none for 2 epochs, at least 200 steps", count)
     neighbors: int | None = field(None, "of a sample in the graph, itself counted; none for 21, or 15", at_least_two)
+    candidates: int = field(1, "partitions by leiden, of those that modularity does not tell apart, to try", size)
     kmeans_restarts: int = field(20, "restarts of k-means, the smallest inertia wins", size)
 
 

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -15,26 +16,62 @@ from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import Split
 from dec_jax.runner.work import Clock, Trial
 
-Found = tuple[np.ndarray, float]  # clusters (n,) int32, and the seconds that they took
 Part = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def of_graph(trial: Trial, split: Split, checkpoint: Checkpoint, progress: PhaseProgress) -> Found:
-    """The partition of the graph of the samples' neighbours: by Leiden's communities, or the spectral one."""
+class Found(NamedTuple):
+    """A partition, and what it took.
+
+    Attributes:
+        labels: clusters (n,) int32.
+        seconds: in all.
+        losses: of the partitions that were tried, of which this one has the lowest; one where there was no choice.
+    """
+
+    labels: np.ndarray
+    seconds: float
+    losses: tuple[float, ...] = (0.0,)
+
+
+def of_graph(
+    trial: Trial,
+    split: Split,
+    loss_from: Callable[[np.ndarray], float],
+    checkpoint: Checkpoint,
+    progress: PhaseProgress,
+) -> Found:
+    """The partition of the graph of the samples' neighbours: by Leiden's communities, or the spectral one.
+
+    Args:
+        trial: whose partition it is.
+        split: the samples.
+        loss_from: the objective a while after the start from a partition; of several the one with the lowest counts.
+        checkpoint: of this work.
+        progress: where it is shown.
+    """
     one, k = trial.config.start, trial.config.clustering.n_clusters
 
     def part(_: dict[str, Any]) -> dict[str, Any]:
         n = split.train.x.shape[0]
         if k == n:
-            return {"labels": np.arange(k)}  # every sample is a cluster
+            return {"labels": np.arange(k)[None]}  # every sample is a cluster
         if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
-            return {"labels": _by_kmeans(trial, split)}
+            return {"labels": _by_kmeans(trial, split)[None]}
         near = split.neighbors(trial.config.data.scaling, one.neighbors)
-        parted = graph.partition if one.kind == "leiden" else graph.spectral_partition
-        return {"labels": parted(near, k, seed=trial.config.seed)}
+        if one.kind == "spectral":
+            return {"labels": graph.spectral_partition(near, k, seed=trial.config.seed)[None]}
+        return {"labels": graph.partitions(near, k, seed=trial.config.seed, most=one.candidates)}
 
-    progress.start("partition of the graph", 1)
-    return _in_parts([part], checkpoint, progress)
+    def loss_of(candidate: int, found: dict[str, Any]) -> dict[str, Any]:
+        if not candidate < len(found["labels"]) > 1:  # there is no choice
+            return {}
+        return {"losses": np.append(found.get("losses", ()), loss_from(found["labels"][candidate]))}
+
+    progress.start("partition of the graph", 1 + one.candidates)
+    found, seconds = _in_parts([part, *(partial(loss_of, i) for i in range(one.candidates))], checkpoint, progress)
+    losses = found.get("losses", np.zeros(1))
+    best = np.nan_to_num(losses, nan=np.inf).argmin()
+    return Found(found["labels"][best].astype(np.int32), seconds, tuple(losses.tolist()))
 
 
 def _by_kmeans(trial: Trial, split: Split) -> np.ndarray:
@@ -60,11 +97,12 @@ def of_embedding(trial: Trial, z: np.ndarray, checkpoint: Checkpoint, progress: 
         lambda found: {"labels": n2d.mixture(found["laid_out"], near(found), k, seed=seed)},
     ]
     progress.start("N2D on the embedding", len(parts))
-    return _in_parts(parts, checkpoint, progress)
+    found, seconds = _in_parts(parts, checkpoint, progress)
+    return Found(np.asarray(found["labels"], np.int32), seconds)
 
 
-def _in_parts(parts: list[Part], checkpoint: Checkpoint, progress: PhaseProgress) -> Found:
-    """Does the parts that are not kept; each one takes what the ones before it found."""
+def _in_parts(parts: list[Part], checkpoint: Checkpoint, progress: PhaseProgress) -> tuple[dict[str, Any], float]:
+    """Does the parts that are not kept; each takes what the ones before it found. Returns all that, and the seconds."""
     found, saved = checkpoint.load() or ({}, {"done": 0, "seconds": 0.0})
     clock = Clock(saved["seconds"])
     for done in range(saved["done"], len(parts)):
@@ -72,4 +110,4 @@ def _in_parts(parts: list[Part], checkpoint: Checkpoint, progress: PhaseProgress
         checkpoint.save(found, {"done": done + 1, "seconds": clock.seconds})
         progress.advance(done + 1)
     progress.finish()
-    return np.asarray(found["labels"], np.int32), clock.seconds
+    return found, clock.seconds

@@ -1,5 +1,6 @@
 """What whoever reads a result should know of it, a line each; no label of a sample is read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,21 @@ def on_clusters(labels: np.ndarray, n_clusters: int, x: Any) -> list[str]:
     if found < distinct:
         text = f"{text}, the others are empty; fewer n_clusters, size_balance=1 or resets may help"
     return [text]
+
+
+def on_starts(losses: Sequence[float]) -> list[str]:
+    """Says that several partitions were tried, and which one clustering started from.
+
+    Args:
+        losses: of the partitions, that of the highest modularity first; of a single one nothing is said.
+    """
+    if len(losses) < 2:
+        return []
+    tried = ", ".join(f"{loss:.3f}" for loss in losses)
+    return [
+        f"{len(losses)} partitions of the neighbours are almost equally good, and differ; clustering starts from the "
+        f"one where its loss falls lowest ({tried}; the first has the highest modularity)"
+    ]
 
 
 def n_distinct(x: Any, most: int) -> int:

@@ -61,6 +61,8 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         steps = values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
     if values["start.kind"] != "kmeans" and config.start.steps is None:
         values["start.steps"] = starts.default_steps(n, size) * (1 if steps else LEARNT_ALONE)
+    if not steps or values["start.kind"] != "leiden":
+        values["start.candidates"] = 1  # nothing tells them apart
     if one.update_interval is None and one.objective in build.OF_VIEWS:
         values["clustering.update_interval"] = scan.update_interval(steps)
     if one.kernel == "logits":  # an output for each cluster

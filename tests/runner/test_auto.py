@@ -2,11 +2,18 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax import metrics
+from dec_jax import graph, metrics
 from dec_jax.data import Dataset
-from dec_jax.runner import fitting, presets
+from dec_jax.neighbors import nearest
+from dec_jax.runner import fitting, partitions, presets
+from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.clustering_slots import ClusteringSlots
+from dec_jax.runner.layout import make_layout
+from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.resolving import resolve
+from dec_jax.runner.split import split as split_of
+from dec_jax.runner.work import Trial
+from dec_jax.storage import Store
 
 from .tiny_run import X, Y
 
@@ -59,6 +66,38 @@ def test_the_network_learns_the_partition_and_goes_on_from_it():
     assert metrics.nmi(Y, labels["graph"]) > 0.7
     assert metrics.nmi(labels["graph"], labels["final"]) > 0.7
     assert found.outcome.steps == 300
+
+
+def test_of_several_partitions_the_one_from_which_the_loss_falls_lowest_counts(monkeypatch):
+    right = graph.partition(nearest(X, 21), 10)
+    wrong = np.where(right < 8, right // 2, np.arange(len(X)) % 6 + 4)
+    monkeypatch.setattr(graph, "partitions", lambda *_, **__: np.stack([wrong, right]))
+    outcome = fit(10, **{"clustering.max_steps": 40, "start.steps": 200}).outcome
+    np.testing.assert_array_equal(outcome.labels["graph"], right)
+    assert "2 partitions" in outcome.remarks[0]
+
+
+def test_partitions_that_were_tried_are_not_tried_again(tmp_path, monkeypatch):
+    found = np.stack([np.arange(len(X)) % 3, np.arange(len(X)) // 700])
+    config = fitting.configure("auto", None, {"clustering.n_clusters": 3})
+    data = Dataset("mine", X, image_shape=(8, 8))
+    trial, split = Trial(0, "one", resolve(config, data)), split_of(data, 0, make_layout())
+    checkpoint, progress = Checkpoint(Store(tmp_path), "graph"), PhaseProgress(silent=True)
+    monkeypatch.setattr(graph, "partitions", lambda *_, **__: found)
+    tried = []
+
+    def loss_from(labels):
+        if tried:
+            raise KeyboardInterrupt
+        tried.append(labels)
+        return 1 / len(tried)
+
+    with pytest.raises(KeyboardInterrupt):
+        partitions.of_graph(trial, split, loss_from, checkpoint, progress)
+    again = partitions.of_graph(trial, split, lambda _: 0.5, checkpoint, progress)
+    assert again.losses == (1.0, 0.5)
+    np.testing.assert_array_equal(tried, found[:1])
+    np.testing.assert_array_equal(again.labels, found[1])
 
 
 def test_without_steps_the_partition_is_what_the_network_says():
