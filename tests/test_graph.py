@@ -182,6 +182,14 @@ def test_where_there_is_no_doubt_one_partition_is_found():
     assert [adjusted_rand_score(y, labels) for labels in found] == [1]
 
 
+def test_the_clearest_of_several_representations_falls_apart_most():
+    rng = np.random.default_rng(0)
+    heaps, _ = make_blobs(200, 4, centers=3, cluster_std=0.5, random_state=0)
+    noise = rng.normal(size=(200, 4))
+    assert graph.clearest([noise, heaps]) == 1
+    assert graph.clearest([heaps, noise, heaps]) == 0
+
+
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
     x, y = load_digits(return_X_y=True)
     near = nearest(x, 21)

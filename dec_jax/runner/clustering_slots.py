@@ -125,7 +125,8 @@ class ClusteringSlots(Slots):
         """The neighbours of the samples, where the objective reads them."""
         if not build.objective(self.template).reads("neighbor"):
             return Side(fade=np.float32(0))
-        neighbors = self.split.neighbors(self.template.data.scaling, self.template.clustering.neighbors + 1)
+        one = self.template
+        neighbors = self.split.neighbors(one.data.scaling, one.clustering.neighbors + 1, one.start.features)
         return Side(jnp.asarray(neighbors.indices[:, 1:], jnp.int32), fade=np.float32(0))
 
     # ----------------------------------------------------------------------------------------- one trial, and pure

@@ -57,7 +57,7 @@ def of_graph(
             return {"labels": np.arange(k)[None]}  # every sample is a cluster
         if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
             return {"labels": _by_kmeans(trial, split)[None]}
-        near = split.neighbors(trial.config.data.scaling, one.neighbors)
+        near = split.neighbors(trial.config.data.scaling, one.neighbors, one.features)
         if one.kind == "spectral":
             return {"labels": graph.spectral_partition(near, k, seed=trial.config.seed)[None]}
         return {"labels": graph.partitions(near, k, seed=trial.config.seed, most=one.candidates)}

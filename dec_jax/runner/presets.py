@@ -55,6 +55,7 @@ _AUTO = {
     "pretraining.layer_wise_steps": 0,
     "pretraining.fine_tuning_steps": 0,
     "start.kind": "auto",
+    "start.features": "auto",
     "start.candidates": 4,
     "augmentation.auto": True,
     "clustering.objective": "scan",

@@ -1,6 +1,7 @@
 """Fills in what a configuration leaves to the data, and checks that its settings fit them and each other."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from dec_jax.runner import build
 from dec_jax.runner.config import GRAPH_STARTS, Config
 from dec_jax.validation import check_choice, check_integer
 
+_FEATURES: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 LEARNT_ALONE = 3  # times as many steps, where no others follow that would put right what was not learnt
 
 
@@ -32,7 +34,7 @@ def resolve(config: Config, data: Dataset) -> Config:
         check_choice("data set with unlabelled samples", config.data.name, UNLABELLED_NAMES)
     config = config.with_values(_values_of_data(config, data))
     _check_steps(config)
-    _check_start(config, n)
+    _check_start(config, data)
     _check_range(config, data)
     _check_cross_entropy(config)
     _check_network(config, build.network(config, n_features, data.image_shape), n_features)
@@ -61,6 +63,8 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         steps = values["clustering.max_steps"] = scan.default_steps(n, size) if data.image_shape else 0
     if values["start.kind"] != "kmeans" and config.start.steps is None:
         values["start.steps"] = starts.default_steps(n, size) * (1 if steps else LEARNT_ALONE)
+    if config.start.features == "auto":
+        values["start.features"] = _features_of_data(data)
     if not steps or values["start.kind"] != "leiden":
         values["start.candidates"] = 1  # nothing tells them apart
     if one.update_interval is None and one.objective in build.OF_VIEWS:
@@ -83,6 +87,13 @@ def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any
     return {"start.kind": kind, "start.neighbors": min(neighbors, data.x.shape[0])}
 
 
+def _features_of_data(data: Dataset) -> str:
+    """What neighbours are found by: the same for all trials, and found out once."""
+    if data not in _FEATURES:
+        _FEATURES[data] = scan.features(data.x, data.image_shape)
+    return _FEATURES[data]
+
+
 def _network_of_data(config: Config, data: Dataset) -> str:
     """The kind of network: convolutions would leave little of the sides of small images."""
     if config.network.kind != "auto":
@@ -90,8 +101,11 @@ def _network_of_data(config: Config, data: Dataset) -> str:
     return "encoder" if data.image_shape and not scan.is_small(data.image_shape) else "dense"
 
 
-def _check_start(config: Config, n: int) -> None:
+def _check_start(config: Config, data: Dataset) -> None:
     """Checks the start, and what has to be installed for it."""
+    n = data.x.shape[0]
+    if config.start.features == "hog" and data.image_shape is None:
+        raise ValueError("start.features=hog needs images, whose shape is known (--image-shape H,W)")
     kind, one = config.start.kind, config.pretraining
     if one.layer_wise_steps + one.fine_tuning_steps == 0 and kind not in GRAPH_STARTS:
         raise ValueError(

@@ -9,9 +9,10 @@ import numpy as np
 import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dec_jax import data
+from dec_jax import data, graph
 from dec_jax.data import Dataset, Scaling
 from dec_jax.data.scaling import COSINE_RULES
+from dec_jax.hog import hog
 from dec_jax.identity import identity
 from dec_jax.neighbors import Neighbors, nearest
 from dec_jax.runner.config import Config
@@ -42,7 +43,7 @@ class Split:
     layout: Layout
     unlabelled: np.ndarray | None = None
     _scaled: dict[str, tuple[Samples, Samples | None]] = field(default_factory=dict, repr=False)
-    _neighbors: dict[tuple[str, int], Neighbors] = field(default_factory=dict, repr=False)
+    _neighbors: dict[tuple[str, str], Neighbors] = field(default_factory=dict, repr=False)
 
     def scaling(self, rule: str) -> Scaling:
         """A rule, fitted to the training samples."""
@@ -61,14 +62,19 @@ class Split:
             self._scaled = {rule: (x, rest)}  # one rule at a time: a copy of the data is large
         return self._scaled[rule]
 
-    def neighbors(self, rule: str, n_neighbors: int) -> Neighbors:
-        """The nearest training samples of each one, itself the first, under a scaling."""
-        key = rule, n_neighbors
-        if key not in self._neighbors:
+    def neighbors(self, rule: str, n_neighbors: int, features: str) -> Neighbors:
+        """The nearest training samples of each one, itself the first, under a scaling; by their pixels or "hog"."""
+        key = rule, features
+        if key not in self._neighbors or self._neighbors[key].indices.shape[1] < n_neighbors:
             metric = "cosine" if rule in COSINE_RULES else "euclidean"
-            scaled = data.apply_scaling(self.scaling(rule), self.train.x)
-            self._neighbors[key] = nearest(scaled, n_neighbors, metric=metric)
-        return self._neighbors[key]
+            seen = data.apply_scaling(self.scaling(rule), self.train.x)
+            if features == "hog":
+                seen, metric = hog(seen, self.train.image_shape), "euclidean"
+            # Whoever asks next for more of them need not wait again.
+            most = min(max(n_neighbors, *graph.SIGHTS), seen.shape[0])
+            self._neighbors[key] = nearest(seen, most, metric=metric)
+        near = self._neighbors[key]
+        return Neighbors(near.indices[:, :n_neighbors], near.distances[:, :n_neighbors])
 
     def pretrained_on(self, config: Config) -> Samples:
         """The samples of pretraining: those of training, and unlabelled ones where the configuration has them."""

@@ -48,6 +48,14 @@ def test_what_the_data_are_chooses_network_start_augmentation_and_steps(x, shape
     assert found.network.bottleneck == 3
 
 
+def test_images_are_compared_by_what_tells_them_apart():
+    assert resolved(X, (8, 8)).start.features == "hog"
+    assert resolved(X).start.features == "samples"
+    assert resolved(X, (8, 8), start__features="samples").start.features == "samples"
+    with pytest.raises(ValueError, match="start.features=hog needs images"):
+        resolved(X, start__features="hog")
+
+
 def test_what_is_said_is_not_chosen():
     found = resolved(SMALL_IMAGES, (8, 8), augmentation__shift=0.2, start__kind="spectral", clustering__max_steps=9)
     assert (found.augmentation.shift, found.augmentation.rotation) == (0.2, 0)

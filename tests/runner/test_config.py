@@ -43,6 +43,7 @@ OTHER = {
     "pretraining.schedule": "cosine",
     "augmentation.auto": True,
     "start.kind": "n2d",
+    "start.features": "hog",
     "start.neighbors": 7,
     "clustering.schedule": "cosine",
     "clustering.fade": True,
