@@ -7,10 +7,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from runner.tiny_run import X, Y
 
 from dec_jax.data.atomic import ORPHAN
 from dec_jax.row_log import read_rows
+from dec_jax.runner import table
 from dec_jax.storage import Store
 
 from .counts import INJECTED, SCALE
@@ -75,3 +78,39 @@ def test_processes_that_share_folders_lose_nothing(tmp_path, n_processes):
     assert [path for path in tmp_path.rglob("*") if ORPHAN.fullmatch(path.name)] == []
     assert list((tmp_path / "held").iterdir()) == []
     INJECTED[f"writes of {n_processes} processes at once"] += n_processes * N
+
+
+SWEEP = (
+    "hidden=8 weight_init=glorot batch_size=32 fine_tuning_steps=40 kmeans_restarts=2 update_interval=10 max_steps=40"
+)
+SWEEP = ["--n-clusters", "3:7", "--bottleneck", "2:4", "--seeds", "2", "--preset", "demo", "--set", *SWEEP.split()]
+
+
+def swept(folder, n_processes):
+    """The table of a sweep that so many processes share, without what takes time."""
+    words = [
+        sys.executable,
+        "-m",
+        "experiments.sweep",
+        "--data",
+        folder / "x.npy",
+        "--labels",
+        folder / "y.npy",
+        *SWEEP,
+    ]
+    words += ["--out", folder / f"by-{n_processes}", "--cache", folder / f"cache-{n_processes}"]
+    shares = [["--n-processes", str(n_processes), "--process-id", str(number)] for number in range(n_processes)]
+    processes = [subprocess.Popen([*words, *share], cwd=ROOT, stderr=subprocess.PIPE) for share in shares]
+    ended = [process.communicate(timeout=900)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * n_processes, ended
+    return table.read(folder / f"by-{n_processes}").drop(columns=list(table.TIME_COLUMNS))
+
+
+@pytest.mark.long
+def test_processes_that_share_a_sweep_make_the_table_of_one(tmp_path):
+    np.save(tmp_path / "x.npy", X[:120])
+    np.save(tmp_path / "y.npy", Y[:120])
+    whole = swept(tmp_path, 1)
+    for n_processes in [2] if SCALE == 1 else [2, 4, 8]:
+        pd.testing.assert_frame_equal(swept(tmp_path, n_processes), whole, rtol=1e-3, atol=1e-4)
+        INJECTED["processes that share a sweep"] += n_processes

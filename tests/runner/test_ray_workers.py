@@ -1,10 +1,17 @@
+import contextlib
+import os
+import random
+import signal
 import socket
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from faults.counts import INJECTED, SCALE
 
 from dec_jax.runner import ray_workers, sweep, sweep_pictures, table
 from dec_jax.runner.progress import PhaseProgress
@@ -93,6 +100,39 @@ def test_a_group_that_lost_its_worker_goes_on_with_what_is_left(cluster, rows_of
     assert len({row["id"] for row in rows}) == len(rows) == 3  # none of them twice
     assert all(row["stop_reason"] == "max_steps" for row in rows)
     assert (cluster / "killed").exists()
+
+
+def busy_workers():
+    """Processes of Ray on this machine that run a group."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_run_group"):
+                yield int(folder.name)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+@pytest.mark.parametrize("seed", range(SCALE))
+def test_workers_that_are_killed_at_random_moments_cost_no_trial(rows_of, seed):
+    draw, killed, done = random.Random(seed), [], threading.Event()
+
+    def kill():
+        while len(killed) < ray_workers.MAX_RETRIES and not done.wait(draw.uniform(0.2, 3)):
+            for pid in list(busy_workers())[:1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        rows = list(rows_of(*[{"clustering.n_clusters": k} for k in range(2, 10)]))
+    finally:
+        done.set()
+        killer.join()
+    INJECTED["deaths of Ray's workers"] += len(killed)
+    assert killed
+    assert len({row["id"] for row in rows}) == len(rows) == 8
+    assert all(row["stop_reason"] == "max_steps" for row in rows)
 
 
 def test_a_group_that_always_loses_its_worker(rows_of, monkeypatch):
