@@ -20,6 +20,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
+from sklearn.neighbors import NearestNeighbors
 
 from dec_jax.metrics import accuracy
 from dec_jax.neighbors import METRICS, Neighbors, metric_of, nearest
@@ -305,7 +306,7 @@ def clearest(representations: Sequence[Any], *, seed: int = 0) -> int:
     It is the one whose graph of the 5 nearest neighbours has the communities of the highest modularity.
 
     Args:
-        representations: of each (n, d), dense or sparse, n at least 2; the Euclidean distance compares samples.
+        representations: of each (n, d), dense or sparse, n at least 2; `metric_of` says how samples are compared.
         seed: of Leiden.
 
     Returns:
@@ -313,9 +314,44 @@ def clearest(representations: Sequence[Any], *, seed: int = 0) -> int:
     """
     reached = []
     for x in representations:
-        seen = neighbor_graph(nearest(x, min(JUDGES, x.shape[0])).indices)
+        others = _others(x, min(JUDGES, x.shape[0]) - 1, metric_of(x))
+        seen = neighbor_graph(np.column_stack([np.arange(len(others)), others]))
         reached.append(modularity(seen, _communities(seen, seed)(1.0)))
     return int(np.argmax(reached))
+
+
+def _others(x: Any, n_neighbors: int, metric: str) -> np.ndarray:
+    """The nearest other samples (n, κ) of a few thousand: nothing is compiled for them."""
+    found = NearestNeighbors(n_neighbors=n_neighbors, metric=metric, algorithm="brute").fit(x)
+    return found.kneighbors(return_distance=False)
+
+
+def reliability(x: Any, *, n_neighbors: int = 10, n_splits: int = 3, seed: int = 0) -> float:
+    """How little neighbours depend on which features are seen: those by one half of them are found by the other too.
+
+    It judges what is done to each feature alone, such as a root. Features that share what they were made of, such as
+    cells of one image, agree by that.
+
+    Args:
+        x: (n, d), dense or sparse, d at least 2; `metric_of` says how samples are compared.
+        n_neighbors: of each sample, at least 1 and less than n.
+        n_splits: of the features in two random halves.
+        seed: of the halves.
+
+    Returns:
+        The share of the neighbours by one half that are neighbours by the other, in [0, 1].
+    """
+    n, d = x.shape
+    check_integer("n_neighbors", n_neighbors, 1, n - 1, why="the other samples")
+    check_integer("n_features", d, 2)
+    metric, rng, shares = metric_of(x), np.random.default_rng(seed), []
+    row = np.repeat(np.arange(n), n_neighbors)
+    for _ in range(n_splits):
+        found = []
+        for half in np.array_split(rng.permutation(d), 2):
+            found.append(row * n + _others(x[:, np.sort(half)], n_neighbors, metric).ravel())
+        shares.append(np.isin(*found).mean())
+    return float(np.mean(shares))
 
 
 def merge(

@@ -1,11 +1,11 @@
 """Clustering without an autoencoder: a partition of the neighbour graph, learnt and corrected by a network.
 
 After Van Gansbeke et al., "SCAN: Learning to Classify Images without Labels", ECCV 2020, with neighbours of the samples
-themselves, or of the histograms of their gradients: nearest samples → a partition of their graph → a network with one
-output per cluster learns it on augmented samples → it minimises −mean log Σ_j q_j(x'_i) q_j(x''_n(i)) − λ H(q̄). At
-first x'' is an augmentation of a random neighbour's, which moves whole groups of samples to where their neighbours are;
-more and more often it is another augmentation of the sample itself, which says nothing wrong at borders between
-clusters.
+themselves, of the histograms of their gradients, or of their roots: nearest samples → a partition of their graph → a
+network with one output per cluster learns it on augmented samples → it minimises −mean log Σ_j q_j(x'_i) q_j(x''_n(i))
+− λ H(q̄). At first x'' is an augmentation of a random neighbour's, which moves whole groups of samples to where their
+neighbours are; more and more often it is another augmentation of the sample itself, which says nothing wrong at borders
+between clusters.
 
 It takes no labels of samples.
 """
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
 from dec_jax import clustering, graph, networks, objectives, starts
 from dec_jax.assignment import Assignment
@@ -31,15 +32,17 @@ from dec_jax.hog import hog
 from dec_jax.losses import logits
 from dec_jax.neighbors import Neighbors, metric_of, nearest
 from dec_jax.optimizers import adam
-from dec_jax.samples import Samples, to_device
+from dec_jax.samples import Samples, SparseRows, to_device
 from dec_jax.side import Side
 from dec_jax.validation import check_integer
 
 N_NEIGHBORS = 5
 HIDDEN = (256, 256)
 KERNEL_INIT = "he"
+FEATURES = ("samples", "hog", "roots")
 HOG_FROM = 8  # pixels of an image's shorter side
-SHOWN = 2000  # images by which it is chosen what they are compared by
+COMPARED = 10  # neighbours that two halves of the features are to agree in
+SHOWN = 2000  # samples by which it is chosen what they are compared by
 SMALL_UP_TO = 16  # pixels of an image's shorter side
 MOVED = MappingProxyType({"rotation": 15.0, "shift": 0.1, "scale": 0.15, "shear": 0.2})
 MOVED_SMALL = MappingProxyType({"rotation": 10.0, "shift": 0.05, "scale": 0.1, "shear": 0.1})  # by less than a pixel
@@ -120,19 +123,41 @@ def ranges(image_shape: tuple[int, ...]) -> dict[str, float]:
 
 
 def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
-    """What the neighbours of samples are found by: "hog", the histograms of images' gradients, or "samples".
+    """What the neighbours of samples are found by: one of FEATURES.
 
-    Gradients count where the graph of up to 2,000 images falls apart more clearly by them (`graph.clearest`).
+    Images may be compared by the histograms of their gradients: they are where the graph of 2,000 of them falls apart
+    more clearly by these (`graph.clearest`). Sparse rows of counts or weights may be compared by their roots, as
+    histograms are: they are where neighbours of 2,000 of them depend less on which features are seen
+    (`graph.reliability`).
 
     Args:
         x: (n, d), dense or sparse.
         image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
     """
-    n = x.shape[0]
-    if image_shape is None or min(image_shape[:2]) < HOG_FROM or n < 2:
+    n, d = x.shape
+    if isinstance(x, SparseRows):  # on the device already, where rows cannot be picked
         return "samples"
     shown = x[np.sort(np.random.default_rng(0).permutation(n)[:SHOWN])]
-    return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])]
+    if image_shape is not None:
+        is_large = min(image_shape[:2]) >= HOG_FROM and n > 1
+        return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])] if is_large else "samples"
+    if not scipy.sparse.issparse(x) or x.min() < 0 or d < 2 or n <= COMPARED:
+        return "samples"
+    kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, shown.sqrt()))
+    return "roots" if by_roots > kept else "samples"
+
+
+def represented(x: Any, features: str, image_shape: tuple[int, ...] | None) -> Any:
+    """What samples (n, d) are compared by.
+
+    Args:
+        x: dense or sparse; for "roots" sparse, and at least 0.
+        features: one of FEATURES.
+        image_shape: (h, w) or (h, w, channels) for "hog".
+    """
+    if features == "hog":
+        return hog(x, image_shape)
+    return x.sqrt() if features == "roots" else x
 
 
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:
@@ -191,8 +216,8 @@ def fit(
     n_steps = default_steps(n) if n_steps is None else check_integer("n_steps", n_steps, 1)
     chosen = recipe(d, n_clusters, image_shape=image_shape, n_steps=n_steps, batch_size=min(BATCH_SIZE, n))
     if near is None:
-        by_hog = features(x, image_shape) == "hog"
-        near = nearest(hog(x, image_shape) if by_hog else x, min(max(graph.SIGHTS), n), metric=metric_of(x))
+        seen = represented(x, features(x, image_shape), image_shape)
+        near = nearest(seen, min(max(graph.SIGHTS), n), metric=metric_of(seen))
     check_integer("near", near.indices.shape[1], min(N_NEIGHBORS + 1, n), why="neighbours, itself included")
     if len(near.indices) != n:
         raise ValueError(f"near must be of the {n} samples, got {len(near.indices)}")

@@ -190,6 +190,13 @@ def test_the_clearest_of_several_representations_falls_apart_most():
     assert graph.clearest([heaps, noise, heaps]) == 0
 
 
+def test_reliability_is_the_share_of_neighbours_that_either_half_of_the_features_finds():
+    x = np.random.default_rng(0).normal(size=(60, 6))
+    assert graph.reliability(np.hstack([x] * 8)) > 0.5  # each half has nearly all of x
+    assert graph.reliability(np.random.default_rng(1).normal(size=(60, 48))) == pytest.approx(10 / 59, abs=0.08)
+    assert graph.reliability(scipy.sparse.csr_array(x * x)) == graph.reliability(scipy.sparse.csr_array(x * x))
+
+
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():
     x, y = load_digits(return_X_y=True)
     near = nearest(x, 21)

@@ -100,6 +100,16 @@ def test_neighbours_are_found_by_what_tells_images_apart():
     assert scan.features(BARS, (4, 4)) == "samples"
 
 
+def test_sparse_rows_of_counts_are_compared_by_their_roots_where_that_tells_them_apart():
+    topics = RNG.dirichlet(np.full(300, 0.05), 4)
+    texts = np.stack([RNG.multinomial(40, 0.5 * topics[i % 4] + 0.5 / 300) for i in range(200)])
+    texts[:, :20] += RNG.poisson(RNG.gamma(0.1, 60, (200, 20)))  # words that come in bursts, and say nothing
+    assert scan.features(scipy.sparse.csr_array(texts), None) == "roots"
+    assert scan.features(texts, None) == "samples"
+    assert scan.features(scipy.sparse.csr_array(-texts), None) == "samples"
+    assert scan.features(scipy.sparse.csr_array((texts > 0).astype(float)), None) == "samples"  # roots change nothing
+
+
 def test_small_images_are_shifted_half_as_far():
     assert scan.ranges((8, 8)) == {"rotation": 10, "shift": 0.05, "scale": 0.1, "shear": 0.1}
     assert scan.ranges((16, 16, 3)) == {"rotation": 15, "shift": 0.1, "scale": 0.15, "shear": 0.2}

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
+from dec_jax import scan
 from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
 from dec_jax.identity import source_of
@@ -91,7 +92,7 @@ size = partial(check_integer, minimum=1)
 an_activation = one_of(*ACTIVATIONS)
 an_optimizer = one_of("sgd", "adam")
 GRAPH_STARTS = ("leiden", "spectral")  # partitions of the graph of the samples' neighbours
-FEATURES = ("auto", "samples", "hog")
+FEATURES = ("auto", *scan.FEATURES)
 a_start = one_of("auto", "kmeans", "n2d", *GRAPH_STARTS)
 an_objective = one_of_or_own("dec", "idec", "dcn", "dkm", "scan", "imsat")
 a_network = one_of_or_own("auto", "dense", "convolutional", "encoder")
@@ -191,7 +192,7 @@ class StartConfig(_Section):
 
     kind: str = field("kmeans", "n2d parts the embedding; leiden, spectral part the graph of neighbours", a_start)
     steps: int | None = field(None, "of learning a partition; none for 2 epochs, at least 200 steps", count)
-    features: str = field("samples", "what neighbours are found by; hog is gradients of images", one_of(*FEATURES))
+    features: str = field("samples", "what neighbours are found by; hog is images' gradients", one_of(*FEATURES))
     neighbors: int | None = field(None, "of a sample in the graph, itself counted; none for 21, or 15", at_least_two)
     candidates: int = field(1, "partitions by leiden, of those that modularity does not tell apart, to try", size)
     kmeans_restarts: int = field(20, "restarts of k-means, the smallest inertia wins", size)

@@ -9,10 +9,9 @@ import numpy as np
 import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dec_jax import data, graph
+from dec_jax import data, graph, scan
 from dec_jax.data import Dataset, Scaling
 from dec_jax.data.scaling import COSINE_RULES
-from dec_jax.hog import hog
 from dec_jax.identity import identity
 from dec_jax.neighbors import Neighbors, nearest
 from dec_jax.runner.config import Config
@@ -63,13 +62,13 @@ class Split:
         return self._scaled[rule]
 
     def neighbors(self, rule: str, n_neighbors: int, features: str) -> Neighbors:
-        """The nearest training samples of each one, itself the first, under a scaling; by their pixels or "hog"."""
+        """The nearest training samples of each one, itself the first, under a scaling; by `features`."""
         key = rule, features
         if key not in self._neighbors or self._neighbors[key].indices.shape[1] < n_neighbors:
             metric = "cosine" if rule in COSINE_RULES else "euclidean"
             seen = data.apply_scaling(self.scaling(rule), self.train.x)
-            if features == "hog":
-                seen, metric = hog(seen, self.train.image_shape), "euclidean"
+            seen = scan.represented(seen, features, self.train.image_shape)
+            metric = "euclidean" if features == "hog" else metric
             # Whoever asks next for more of them need not wait again.
             most = min(max(n_neighbors, *graph.SIGHTS), seen.shape[0])
             self._neighbors[key] = nearest(seen, most, metric=metric)

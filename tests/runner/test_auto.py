@@ -54,6 +54,10 @@ def test_images_are_compared_by_what_tells_them_apart():
     assert resolved(X, (8, 8), start__features="samples").start.features == "samples"
     with pytest.raises(ValueError, match="start.features=hog needs images"):
         resolved(X, start__features="hog")
+    with pytest.raises(ValueError, match="start.features=roots needs sparse samples"):
+        resolved(X, start__features="roots")
+    sparse = resolved(scipy.sparse.csr_array(X), start__features="roots")
+    assert sparse.start.features == "roots"
 
 
 def test_what_is_said_is_not_chosen():
