@@ -34,7 +34,7 @@ from dec_jax.neighbors import Neighbors, metric_of, nearest
 from dec_jax.optimizers import adam
 from dec_jax.samples import Samples, SparseRows, to_device
 from dec_jax.side import Side
-from dec_jax.validation import check_integer
+from dec_jax.validation import check_integer, check_samples
 
 N_NEIGHBORS = 5
 HIDDEN = (256, 256)
@@ -134,16 +134,17 @@ def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
         x: (n, d), dense or sparse.
         image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
     """
-    n, d = x.shape
     if isinstance(x, SparseRows):  # on the device already, where rows cannot be picked
         return "samples"
+    x = check_samples(x, varying=False)
+    n, d = x.shape
     shown = x[np.sort(np.random.default_rng(0).permutation(n)[:SHOWN])]
     if image_shape is not None:
         is_large = min(image_shape[:2]) >= HOG_FROM and n > 1
         return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])] if is_large else "samples"
     if not scipy.sparse.issparse(x) or x.min() < 0 or d < 2 or n <= COMPARED:
         return "samples"
-    kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, shown.sqrt()))
+    kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, _roots(shown)))
     return "roots" if by_roots > kept else "samples"
 
 
@@ -157,7 +158,11 @@ def represented(x: Any, features: str, image_shape: tuple[int, ...] | None) -> A
     """
     if features == "hog":
         return hog(x, image_shape)
-    return x.sqrt() if features == "roots" else x
+    return _roots(x) if features == "roots" else x
+
+
+def _roots(x: Any) -> scipy.sparse.csr_array:
+    return scipy.sparse.csr_array(x, dtype=np.float32).sqrt()  # counts may be of types that have no roots
 
 
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:

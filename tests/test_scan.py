@@ -104,10 +104,15 @@ def test_sparse_rows_of_counts_are_compared_by_their_roots_where_that_tells_them
     topics = RNG.dirichlet(np.full(300, 0.05), 4)
     texts = np.stack([RNG.multinomial(40, 0.5 * topics[i % 4] + 0.5 / 300) for i in range(200)])
     texts[:, :20] += RNG.poisson(RNG.gamma(0.1, 60, (200, 20)))  # words that come in bursts, and say nothing
-    assert scan.features(scipy.sparse.csr_array(texts), None) == "roots"
+    for form in (
+        scipy.sparse.csr_array(texts),
+        scipy.sparse.lil_matrix(texts),
+        scipy.sparse.csc_array(texts, dtype="u1"),
+    ):
+        assert scan.features(form, None) == "roots"
     assert scan.features(texts, None) == "samples"
     assert scan.features(scipy.sparse.csr_array(-texts), None) == "samples"
-    assert scan.features(scipy.sparse.csr_array((texts > 0).astype(float)), None) == "samples"  # roots change nothing
+    assert scan.features(scipy.sparse.csr_array(texts > 0), None) == "samples"  # roots change nothing
 
 
 def test_small_images_are_shifted_half_as_far():
