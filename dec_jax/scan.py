@@ -144,6 +144,7 @@ def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
         return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])] if is_large else "samples"
     if not scipy.sparse.issparse(x) or x.min() < 0 or d < 2 or n <= COMPARED:
         return "samples"
+    shown = shown.astype(np.float32)
     kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, _roots(shown)))
     return "roots" if by_roots > kept else "samples"
 

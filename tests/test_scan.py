@@ -101,9 +101,10 @@ def test_neighbours_are_found_by_what_tells_images_apart():
 
 
 def test_sparse_rows_of_counts_are_compared_by_their_roots_where_that_tells_them_apart():
-    topics = RNG.dirichlet(np.full(300, 0.05), 4)
-    texts = np.stack([RNG.multinomial(40, 0.5 * topics[i % 4] + 0.5 / 300) for i in range(200)])
-    texts[:, :20] += RNG.poisson(RNG.gamma(0.1, 60, (200, 20)))  # words that come in bursts, and say nothing
+    rng = np.random.default_rng(0)
+    topics = rng.dirichlet(np.full(300, 0.05), 4)
+    texts = np.stack([rng.multinomial(40, 0.5 * topics[i % 4] + 0.5 / 300) for i in range(200)])
+    texts[:, :20] += rng.poisson(rng.gamma(0.1, 60, (200, 20)))  # words that come in bursts, and say nothing
     for form in (
         scipy.sparse.csr_array(texts),
         scipy.sparse.lil_matrix(texts),
