@@ -134,7 +134,8 @@ def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
         x: (n, d), dense or sparse.
         image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
     """
-    if isinstance(x, SparseRows):  # on the device already, where rows cannot be picked
+    on_device = isinstance(x, SparseRows)  # where rows cannot be picked
+    if on_device or (image_shape is None and not has_roots(x)):
         return "samples"
     x = check_samples(x, varying=False)
     n, d = x.shape
@@ -142,11 +143,16 @@ def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
     if image_shape is not None:
         is_large = min(image_shape[:2]) >= HOG_FROM and n > 1
         return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])] if is_large else "samples"
-    if not scipy.sparse.issparse(x) or x.min() < 0 or d < 2 or n <= COMPARED:
+    if d < 2 or n <= COMPARED:
         return "samples"
     shown = shown.astype(np.float32)
     kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, _roots(shown)))
     return "roots" if by_roots > kept else "samples"
+
+
+def has_roots(x: Any) -> bool:
+    """Whether samples (n, d) may be compared by their roots: sparse rows of numbers of at least 0."""
+    return scipy.sparse.issparse(x) and bool(scipy.sparse.csr_array(x).min() >= 0)
 
 
 def represented(x: Any, features: str, image_shape: tuple[int, ...] | None) -> Any:

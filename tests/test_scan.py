@@ -85,15 +85,17 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves(near):
 
 def shifted_bars(n=120, side=12):
     """Images of one bright bar, upright or flat, somewhere: their gradients tell them apart, their pixels hardly."""
+    rng = np.random.default_rng(0)
     images = np.zeros((n, side, side))
-    for i, place in enumerate(RNG.integers(1, side - 2, n)):
+    for i, place in enumerate(rng.integers(1, side - 2, n)):
         images[i, place : place + 2] = 1
     images[1::2] = images[1::2].transpose(0, 2, 1)
-    return (images + RNG.normal(scale=0.05, size=images.shape)).reshape(n, -1)
+    return (images + rng.normal(scale=0.05, size=images.shape)).reshape(n, -1)
 
 
 def test_neighbours_are_found_by_what_tells_images_apart():
-    brightness = np.repeat([0.2, 0.5, 0.8], 40)[:, None] + RNG.normal(scale=0.02, size=(120, 144))
+    rng = np.random.default_rng(0)
+    brightness = np.repeat([0.2, 0.5, 0.8], 40)[:, None] + rng.normal(scale=0.02, size=(120, 144))
     assert scan.features(shifted_bars(), (12, 12)) == "hog"
     assert scan.features(brightness, (12, 12)) == "samples"
     assert scan.features(shifted_bars(), None) == "samples"

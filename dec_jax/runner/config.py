@@ -21,7 +21,6 @@ from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
 from dec_jax.identity import source_of
 from dec_jax.losses import KERNELS, RECONSTRUCTION_LOSSES
-from dec_jax.scan import N_NEIGHBORS
 from dec_jax.validation import check_choice, check_integer, check_number
 
 OWN_FUNCTION = "package.module:function"
@@ -192,7 +191,9 @@ class StartConfig(_Section):
 
     kind: str = field("kmeans", "n2d parts the embedding; leiden, spectral part the graph of neighbours", a_start)
     steps: int | None = field(None, "of learning a partition; none for 2 epochs, at least 200 steps", count)
-    features: str = field("samples", "what neighbours are found by; hog is images' gradients", one_of(*FEATURES))
+    features: str = field(
+        "samples", "what neighbours are found by; hog is images' gradients, roots are sparse rows'", one_of(*FEATURES)
+    )
     neighbors: int | None = field(None, "of a sample in the graph, itself counted; none for 21, or 15", at_least_two)
     candidates: int = field(1, "partitions by leiden, of those that modularity does not tell apart, to try", size)
     kmeans_restarts: int = field(20, "restarts of k-means, the smallest inertia wins", size)
@@ -208,7 +209,7 @@ class ClusteringConfig(_Section):
     gamma: float = field(0.1, "weight of KL(P‖Q) in the objective idec", weight, traced=True)
     distance_weight: float = field(1.0, "weight λ of the distances in dcn and dkm", weight, traced=True)
     size_balance: float = field(0.0, "weight of a term for clusters of one size", weight, traced=True, switch=True)
-    neighbors: int = field(N_NEIGHBORS, "of a sample, of which scan draws one", size)
+    neighbors: int = field(scan.N_NEIGHBORS, "of a sample, of which scan draws one", size)
     fade: bool = field(False, "true lets scan compare more and more samples with themselves", boolean)
     balance: float = field(1.0, "weight of the entropy of cluster sizes in scan", weight, traced=True)
     kernel: str = field("students_t", "of the soft assignment; logits is for k outputs", one_of(*KERNELS))

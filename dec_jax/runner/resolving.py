@@ -5,7 +5,6 @@ from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
-import scipy.sparse
 
 from dec_jax import clustering, graph, n2d, networks, scan, starts
 from dec_jax.autoencoder import RANGES, is_reached
@@ -107,7 +106,7 @@ def _check_start(config: Config, data: Dataset) -> None:
     n = data.x.shape[0]
     if config.start.features == "hog" and data.image_shape is None:
         raise ValueError("start.features=hog needs images, whose shape is known (--image-shape H,W)")
-    if config.start.features == "roots" and not (scipy.sparse.issparse(data.x) and data.x.min() >= 0):
+    if config.start.features == "roots" and not scan.has_roots(data.x):
         raise ValueError("start.features=roots needs sparse samples of numbers of at least 0")
     kind, one = config.start.kind, config.pretraining
     if one.layer_wise_steps + one.fine_tuning_steps == 0 and kind not in GRAPH_STARTS:
