@@ -176,6 +176,15 @@ def test_where_modularity_does_not_tell_them_apart_several_partitions_are_found(
     assert len(graph.partitions(near, 5, most=2)) == 2
 
 
+def test_a_partition_that_is_worse_by_more_or_hardly_differs_is_not_in_doubt():
+    best = np.repeat([0, 1], 50)
+    nearly, other, third = (np.where(np.arange(100) < n, 1, best) for n in (4, 10, 30))
+    worse = 0.9 - 1.1 * graph.DOUBT
+    judged = [(worse, third), (0.8999, other), (0.9, best), (0.8998, nearly)]
+    found = graph._in_doubt(judged, 4)
+    np.testing.assert_array_equal(found, [best, other])
+
+
 def test_where_there_is_no_doubt_one_partition_is_found():
     x, y = make_blobs(200, 4, centers=3, cluster_std=0.5, random_state=0)
     found = graph.partitions(nearest(x, max(graph.SIGHTS)), 3)
