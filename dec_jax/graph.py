@@ -20,7 +20,6 @@ import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 from sklearn.cluster import KMeans
-from sklearn.neighbors import NearestNeighbors
 
 from dec_jax.metrics import accuracy
 from dec_jax.neighbors import METRICS, Neighbors, metric_of, nearest
@@ -238,6 +237,8 @@ def keep_apart(graph: scipy.sparse.csr_array, labels: np.ndarray, groups: np.nda
 def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np.ndarray:
     """The partition that `spectral` finds in the graph of `fuzzy_graph`, by coordinates of a diffusion map.
 
+    One restart of k-means in ten finds the best clusters of overlapping ones, so there are 40, or 10 of many samples.
+
     Args:
         near: (n, κ) from `nearest`.
         n_clusters: k, between 2 and n − 1.
@@ -246,7 +247,8 @@ def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np
     Returns:
         (n,) int32, clusters from 0 to k − 1.
     """
-    return spectral(fuzzy_graph(near), n_clusters, seed=seed, time=DIFFUSION_TIME)
+    n_restarts = min(max(750_000 // len(near.indices), 10), 40)
+    return spectral(fuzzy_graph(near), n_clusters, seed=seed, n_restarts=n_restarts, time=DIFFUSION_TIME)
 
 
 def leiden(graph: scipy.sparse.csr_array, n_clusters: int, *, seed: int = 0, n_restarts: int = 5) -> np.ndarray:
@@ -276,19 +278,27 @@ def _restarts_of_leiden(
     check_integer("n_clusters", n_clusters, 1, graph.shape[0], why="the number of samples")
     check_integer("seed", seed, 0, 2**32 - 1)
     check_integer("n_restarts", n_restarts, 1)
-    communities_at = _communities(graph, seed)
+    communities_at = communities(graph, seed)
     resolution = 1.0
     for _ in range(n_restarts):
-        while (communities := communities_at(resolution)).max() + 1 < n_clusters:
+        while (parts := communities_at(resolution)).max() + 1 < n_clusters:
             resolution *= 2
-        merged = (merge(graph, communities, n_clusters, linkage=linkage) for linkage in LINKAGES)
+        merged = (merge(graph, parts, n_clusters, linkage=linkage) for linkage in LINKAGES)
         yield max(
             (refine(graph, labels, n_clusters) for labels in merged), key=lambda labels: modularity(graph, labels)
         )
 
 
-def _communities(graph: scipy.sparse.csr_array, seed: int) -> Callable[[float], np.ndarray]:
-    """Leiden's communities (n,) of the graph at a resolution; another call draws other random numbers."""
+def communities(graph: scipy.sparse.csr_array, seed: int) -> Callable[[float], np.ndarray]:
+    """Leiden's communities of the graph at a resolution; another call draws other random numbers.
+
+    Args:
+        graph: (n, n), sparse, symmetric, at least 0.
+        seed: of Leiden.
+
+    Returns:
+        A function from a resolution, above 0, to labels (n,), integers from 0.
+    """
     upper = scipy.sparse.triu(graph, 1).tocoo()
     edges = igraph.Graph(graph.shape[0], np.column_stack(upper.coords))
     igraph.set_random_number_generator(random.Random(seed))
@@ -298,60 +308,6 @@ def _communities(graph: scipy.sparse.csr_array, seed: int) -> Callable[[float], 
         return np.array(found.membership)
 
     return at
-
-
-def clearest(representations: Sequence[Any], *, seed: int = 0) -> int:
-    """Which of several representations of the same samples falls apart most clearly.
-
-    It is the one whose graph of the 5 nearest neighbours has the communities of the highest modularity.
-
-    Args:
-        representations: of each (n, d), dense or sparse, n at least 2; `metric_of` says how samples are compared.
-        seed: of Leiden.
-
-    Returns:
-        The index of the representation; the first where several are equal.
-    """
-    reached = []
-    for x in representations:
-        others = _others(x, min(JUDGES, x.shape[0]) - 1, metric_of(x))
-        seen = neighbor_graph(np.column_stack([np.arange(len(others)), others]))
-        reached.append(modularity(seen, _communities(seen, seed)(1.0)))
-    return int(np.argmax(reached))
-
-
-def _others(x: Any, n_neighbors: int, metric: str) -> np.ndarray:
-    """The nearest other samples (n, κ) of a few thousand: nothing is compiled for them."""
-    found = NearestNeighbors(n_neighbors=n_neighbors, metric=metric, algorithm="brute").fit(x)
-    return found.kneighbors(return_distance=False)
-
-
-def reliability(x: Any, *, n_neighbors: int = 10, n_splits: int = 3, seed: int = 0) -> float:
-    """How little neighbours depend on which features are seen: those by one half of them are found by the other too.
-
-    It judges what is done to each feature alone, such as a root. Features that share what they were made of, such as
-    cells of one image, agree by that.
-
-    Args:
-        x: (n, d), dense or sparse, d at least 2; `metric_of` says how samples are compared.
-        n_neighbors: of each sample, at least 1 and less than n.
-        n_splits: of the features in two random halves.
-        seed: of the halves.
-
-    Returns:
-        The share of the neighbours by one half that are neighbours by the other, in [0, 1].
-    """
-    n, d = x.shape
-    check_integer("n_neighbors", n_neighbors, 1, n - 1, why="the other samples")
-    check_integer("n_features", d, 2)
-    metric, rng, shares = metric_of(x), np.random.default_rng(seed), []
-    row = np.repeat(np.arange(n), n_neighbors)
-    for _ in range(n_splits):
-        found = []
-        for half in np.array_split(rng.permutation(d), 2):
-            found.append(row * n + _others(x[:, np.sort(half)], n_neighbors, metric).ravel())
-        shares.append(np.isin(*found).mean())
-    return float(np.mean(shares))
 
 
 def merge(

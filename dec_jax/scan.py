@@ -20,29 +20,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
 
-from dec_jax import clustering, graph, networks, objectives, starts
+from dec_jax import clustering, graph, networks, objectives, representation, starts
 from dec_jax.assignment import Assignment
 from dec_jax.augmentation import Affine, Noise, check_image_shape
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, ClusteringState, Recipe
 from dec_jax.convolutional import ConvolutionalEncoder
-from dec_jax.hog import hog
 from dec_jax.losses import logits
 from dec_jax.neighbors import Neighbors, metric_of, nearest
 from dec_jax.optimizers import adam
-from dec_jax.samples import Samples, SparseRows, to_device
+from dec_jax.samples import Samples, to_device
 from dec_jax.side import Side
-from dec_jax.validation import check_integer, check_samples
+from dec_jax.validation import check_integer
 
 N_NEIGHBORS = 5
 HIDDEN = (256, 256)
 KERNEL_INIT = "he"
-FEATURES = ("samples", "hog", "roots")
-HOG_FROM = 8  # pixels of an image's shorter side
-COMPARED = 10  # neighbours that two halves of the features are to agree in
-SHOWN = 2000  # samples by which it is chosen what they are compared by
 SMALL_UP_TO = 16  # pixels of an image's shorter side
 MOVED = MappingProxyType({"rotation": 15.0, "shift": 0.1, "scale": 0.15, "shear": 0.2})
 MOVED_SMALL = MappingProxyType({"rotation": 10.0, "shift": 0.05, "scale": 0.1, "shear": 0.1})  # by less than a pixel
@@ -122,56 +116,6 @@ def ranges(image_shape: tuple[int, ...]) -> dict[str, float]:
     return dict(MOVED_SMALL if is_small(image_shape) else MOVED)
 
 
-def features(x: Any, image_shape: tuple[int, ...] | None) -> str:
-    """What the neighbours of samples are found by: one of FEATURES.
-
-    Images may be compared by the histograms of their gradients: they are where the graph of 2,000 of them falls apart
-    more clearly by these (`graph.clearest`). Sparse rows of counts or weights may be compared by their roots, as
-    histograms are: they are where neighbours of 2,000 of them depend less on which features are seen
-    (`graph.reliability`).
-
-    Args:
-        x: (n, d), dense or sparse.
-        image_shape: (h, w) or (h, w, channels) of the flattened images; None where samples are not images.
-    """
-    on_device = isinstance(x, SparseRows)  # where rows cannot be picked
-    if on_device or (image_shape is None and not has_roots(x)):
-        return "samples"
-    x = check_samples(x, varying=False)
-    n, d = x.shape
-    shown = x[np.sort(np.random.default_rng(0).permutation(n)[:SHOWN])]
-    if image_shape is not None:
-        is_large = min(image_shape[:2]) >= HOG_FROM and n > 1
-        return ("samples", "hog")[graph.clearest([shown, hog(shown, image_shape)])] if is_large else "samples"
-    if d < 2 or n <= COMPARED:
-        return "samples"
-    shown = shown.astype(np.float32)
-    kept, by_roots = (graph.reliability(one, n_neighbors=COMPARED) for one in (shown, _roots(shown)))
-    return "roots" if by_roots > kept else "samples"
-
-
-def has_roots(x: Any) -> bool:
-    """Whether samples (n, d) may be compared by their roots: sparse rows of numbers of at least 0."""
-    return scipy.sparse.issparse(x) and bool(scipy.sparse.csr_array(x).min() >= 0)
-
-
-def represented(x: Any, features: str, image_shape: tuple[int, ...] | None) -> Any:
-    """What samples (n, d) are compared by.
-
-    Args:
-        x: dense or sparse; for "roots" sparse, and at least 0.
-        features: one of FEATURES.
-        image_shape: (h, w) or (h, w, channels) for "hog".
-    """
-    if features == "hog":
-        return hog(x, image_shape)
-    return _roots(x) if features == "roots" else x
-
-
-def _roots(x: Any) -> scipy.sparse.csr_array:
-    return scipy.sparse.csr_array(x, dtype=np.float32).sqrt()  # counts may be of types that have no roots
-
-
 def _dense(n_features: int, n_clusters: int) -> Autoencoder:
     return Autoencoder((n_features, *HIDDEN, n_clusters), kernel_init=KERNEL_INIT)
 
@@ -228,7 +172,7 @@ def fit(
     n_steps = default_steps(n) if n_steps is None else check_integer("n_steps", n_steps, 1)
     chosen = recipe(d, n_clusters, image_shape=image_shape, n_steps=n_steps, batch_size=min(BATCH_SIZE, n))
     if near is None:
-        seen = represented(x, features(x, image_shape), image_shape)
+        seen = representation.represented(x, representation.choose(x, image_shape), image_shape)
         near = nearest(seen, min(max(graph.SIGHTS), n), metric=metric_of(seen))
     check_integer("near", near.indices.shape[1], min(N_NEIGHBORS + 1, n), why="neighbours, itself included")
     if len(near.indices) != n:

@@ -1,13 +1,15 @@
-"""What all tests share: the real data sets, where TFDS_DATA_DIR has them."""
+"""What all tests share: compiled programs, and the real data sets, where TFDS_DATA_DIR has them."""
 
 import gc
 import os
+import time
 from pathlib import Path
 
 import hypothesis
 import jax
 import jaxlib
 import pytest
+from jax._src.compilation_cache import decompress_executable
 from jax.experimental.compilation_cache import compilation_cache
 
 from dec_jax.runner import fitting
@@ -23,14 +25,34 @@ if jaxlib.__version__.startswith("0.10."):  # a flag that a jaxlib does not know
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 # Of memory. Linux lets a process have 65,530, a compiled program takes about ten, and one that gets none crashes.
 MOST_MAPPINGS = 20_000
+COMPILED = Path(__file__).parents[1] / "build" / "compiled"
+KEPT = 7 * 24 * 3600  # seconds
+
+
+def pytest_configure(config):
+    """Removes kept programs that are old, or that a killed process has written in part, before tests start."""
+    if hasattr(config, "workerinput"):
+        return
+    for file in COMPILED.glob("*-cache"):
+        if file.stat().st_mtime < time.time() - KEPT or not is_whole(file):
+            file.unlink()
+
+
+def is_whole(file):
+    try:
+        return bool(decompress_executable(file.read_bytes()))
+    except Exception:  # of the library that packed it
+        return False
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_programs(tmp_path_factory):
-    """Keeps programs where other tests and their processes find them; returns the folder."""
-    folder = tmp_path_factory.mktemp("compiled")  # not of several workers: JAX writes into it in place
+def compiled_programs():
+    """Keeps programs where other tests, their processes and the next call of the tests find them; returns the folder.
+
+    JAX writes them in place: who reads one too early warns, and compiles it.
+    """
     options = {
-        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_dir": str(COMPILED),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
         "jax_traceback_in_locations_limit": 0,
@@ -42,7 +64,7 @@ def compiled_programs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in options.items():
             patch.setenv(name.upper(), str(value))
-        yield folder
+        yield COMPILED
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()

@@ -191,19 +191,12 @@ def test_where_there_is_no_doubt_one_partition_is_found():
     assert [adjusted_rand_score(y, labels) for labels in found] == [1]
 
 
-def test_the_clearest_of_several_representations_falls_apart_most():
-    rng = np.random.default_rng(0)
-    heaps, _ = make_blobs(200, 4, centers=3, cluster_std=0.5, random_state=0)
-    noise = rng.normal(size=(200, 4))
-    assert graph.clearest([noise, heaps]) == 1
-    assert graph.clearest([heaps, noise, heaps]) == 0
-
-
-def test_reliability_is_the_share_of_neighbours_that_either_half_of_the_features_finds():
-    x = np.random.default_rng(0).normal(size=(60, 6))
-    assert graph.reliability(np.hstack([x] * 8)) > 0.5  # each half has nearly all of x
-    assert graph.reliability(np.random.default_rng(1).normal(size=(60, 48))) == pytest.approx(10 / 59, abs=0.08)
-    assert graph.reliability(scipy.sparse.csr_array(x * x)) == graph.reliability(scipy.sparse.csr_array(x * x))
+@pytest.mark.parametrize(("n", "restarts"), [(100, 40), (30_000, 25), (10**6, 10)])
+def test_fewer_restarts_of_kmeans_of_many_samples(n, restarts, monkeypatch):
+    monkeypatch.setattr(graph, "fuzzy_graph", lambda near: near)
+    monkeypatch.setattr(graph, "spectral", lambda *_, n_restarts, **__: n_restarts)
+    near = graph.Neighbors(np.zeros((n, 2), np.int32), np.zeros((n, 2), np.float32))
+    assert graph.spectral_partition(near, 3) == restarts
 
 
 def test_of_several_graphs_the_partition_with_the_highest_modularity_counts():

@@ -83,41 +83,6 @@ def test_partners_fade_from_neighbours_to_the_samples_themselves(near):
         assert all(partner in near.indices[row, 1:6] for partner, row in zip(partners[~own], rows[~own], strict=True))
 
 
-def shifted_bars(n=120, side=12):
-    """Images of one bright bar, upright or flat, somewhere: their gradients tell them apart, their pixels hardly."""
-    rng = np.random.default_rng(0)
-    images = np.zeros((n, side, side))
-    for i, place in enumerate(rng.integers(1, side - 2, n)):
-        images[i, place : place + 2] = 1
-    images[1::2] = images[1::2].transpose(0, 2, 1)
-    return (images + rng.normal(scale=0.05, size=images.shape)).reshape(n, -1)
-
-
-def test_neighbours_are_found_by_what_tells_images_apart():
-    rng = np.random.default_rng(0)
-    brightness = np.repeat([0.2, 0.5, 0.8], 40)[:, None] + rng.normal(scale=0.02, size=(120, 144))
-    assert scan.features(shifted_bars(), (12, 12)) == "hog"
-    assert scan.features(brightness, (12, 12)) == "samples"
-    assert scan.features(shifted_bars(), None) == "samples"
-    assert scan.features(BARS, (4, 4)) == "samples"
-
-
-def test_sparse_rows_of_counts_are_compared_by_their_roots_where_that_tells_them_apart():
-    rng = np.random.default_rng(0)
-    topics = rng.dirichlet(np.full(300, 0.05), 4)
-    texts = np.stack([rng.multinomial(40, 0.5 * topics[i % 4] + 0.5 / 300) for i in range(200)])
-    texts[:, :20] += rng.poisson(rng.gamma(0.1, 60, (200, 20)))  # words that come in bursts, and say nothing
-    for form in (
-        scipy.sparse.csr_array(texts),
-        scipy.sparse.lil_matrix(texts),
-        scipy.sparse.csc_array(texts, dtype="u1"),
-    ):
-        assert scan.features(form, None) == "roots"
-    assert scan.features(texts, None) == "samples"
-    assert scan.features(scipy.sparse.csr_array(-texts), None) == "samples"
-    assert scan.features(scipy.sparse.csr_array(texts > 0), None) == "samples"  # roots change nothing
-
-
 def test_small_images_are_shifted_half_as_far():
     assert scan.ranges((8, 8)) == {"rotation": 10, "shift": 0.05, "scale": 0.1, "shear": 0.1}
     assert scan.ranges((16, 16, 3)) == {"rotation": 15, "shift": 0.1, "scale": 0.15, "shear": 0.2}

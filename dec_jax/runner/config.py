@@ -16,7 +16,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from dec_jax import scan
+from dec_jax import representation, scan
 from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS
 from dec_jax.data import RULES
 from dec_jax.identity import source_of
@@ -91,7 +91,7 @@ size = partial(check_integer, minimum=1)
 an_activation = one_of(*ACTIVATIONS)
 an_optimizer = one_of("sgd", "adam")
 GRAPH_STARTS = ("leiden", "spectral")  # partitions of the graph of the samples' neighbours
-FEATURES = ("auto", *scan.FEATURES)
+FEATURES = ("auto", *representation.FEATURES)
 a_start = one_of("auto", "kmeans", "n2d", *GRAPH_STARTS)
 an_objective = one_of_or_own("dec", "idec", "dcn", "dkm", "scan", "imsat")
 a_network = one_of_or_own("auto", "dense", "convolutional", "encoder")

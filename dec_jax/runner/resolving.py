@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import jax
 import jax.numpy as jnp
 
-from dec_jax import clustering, graph, n2d, networks, scan, starts
+from dec_jax import clustering, graph, n2d, networks, representation, scan, starts
 from dec_jax.autoencoder import RANGES, is_reached
 from dec_jax.data import UNLABELLED_NAMES, Dataset, apply_scaling, default_rule, fit_scaling
 from dec_jax.data.scaling import COSINE_RULES
@@ -90,7 +90,7 @@ def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any
 def _features_of_data(data: Dataset) -> str:
     """What neighbours are found by: the same for all trials, and found out once."""
     if data not in _FEATURES:
-        _FEATURES[data] = scan.features(data.x, data.image_shape)
+        _FEATURES[data] = representation.choose(data.x, data.image_shape)
     return _FEATURES[data]
 
 
@@ -106,7 +106,7 @@ def _check_start(config: Config, data: Dataset) -> None:
     n = data.x.shape[0]
     if config.start.features == "hog" and data.image_shape is None:
         raise ValueError("start.features=hog needs images, whose shape is known (--image-shape H,W)")
-    if config.start.features == "roots" and not scan.has_roots(data.x):
+    if config.start.features == "roots" and not representation.has_roots(data.x):
         raise ValueError("start.features=roots needs sparse samples of numbers of at least 0")
     kind, one = config.start.kind, config.pretraining
     if one.layer_wise_steps + one.fine_tuning_steps == 0 and kind not in GRAPH_STARTS:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dec_jax import data, graph, scan
+from dec_jax import data, graph, representation
 from dec_jax.data import Dataset, Scaling
 from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.identity import identity
@@ -67,7 +67,7 @@ class Split:
         if key not in self._neighbors or self._neighbors[key].indices.shape[1] < n_neighbors:
             metric = "cosine" if rule in COSINE_RULES else "euclidean"
             seen = data.apply_scaling(self.scaling(rule), self.train.x)
-            seen = scan.represented(seen, features, self.train.image_shape)
+            seen = representation.represented(seen, features, self.train.image_shape)
             metric = "euclidean" if features == "hog" else metric
             # Whoever asks next for more of them need not wait again.
             most = min(max(n_neighbors, *graph.SIGHTS), seen.shape[0])
