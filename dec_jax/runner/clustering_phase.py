@@ -180,7 +180,7 @@ class Clustering:
             interval = trial.config.clustering.update_interval
             loss_from = partial(self.program.loss_from_labels, slot, interval=interval)
             found = partitions.of_graph(trial, self.shop.split, loss_from, checkpoint, self.phases)
-            outcome.remarks += remarks.on_starts(found.losses)
+            outcome.remarks += remarks.on_starts(found.losses, is_mixture=found.is_mixture)
         else:
             z = self.program.embedding_of(slot)[:, : trial.config.network.bottleneck]
             found = partitions.of_embedding(trial, z, checkpoint, self.phases)

@@ -90,7 +90,7 @@ count = partial(check_integer, minimum=0)
 size = partial(check_integer, minimum=1)
 an_activation = one_of(*ACTIVATIONS)
 an_optimizer = one_of("sgd", "adam")
-GRAPH_STARTS = ("leiden", "spectral")  # partitions of the graph of the samples' neighbours
+GRAPH_STARTS = ("leiden", "spectral", "mixture")  # partitions of the samples, by the graph of their neighbours
 FEATURES = ("auto", *representation.FEATURES)
 a_start = one_of("auto", "kmeans", "n2d", *GRAPH_STARTS)
 an_objective = one_of_or_own("dec", "idec", "dcn", "dkm", "scan", "imsat")
@@ -189,7 +189,7 @@ class PretrainingConfig(_Section):
 class StartConfig(_Section):
     """Where clustering starts from."""
 
-    kind: str = field("kmeans", "n2d parts the embedding; leiden, spectral part the graph of neighbours", a_start)
+    kind: str = field("kmeans", "n2d parts the embedding; leiden, spectral, mixture the samples", a_start)
     steps: int | None = field(None, "of learning a partition; none for 2 epochs, at least 200 steps", count)
     features: str = field(
         "samples", "what neighbours are found by; hog is images' gradients, roots are sparse rows'", one_of(*FEATURES)

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from dec_jax import graph, n2d
+from dec_jax import graph, mixture, n2d
 from dec_jax.data import apply_scaling
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.progress import PhaseProgress
@@ -26,11 +26,13 @@ class Found(NamedTuple):
         labels: clusters (n,) int32.
         seconds: in all.
         losses: of the partitions that were tried, of which this one has the lowest; one where there was no choice.
+        is_mixture: whether its clusters are the components of a mixture of Gaussians.
     """
 
     labels: np.ndarray
     seconds: float
     losses: tuple[float, ...] = (0.0,)
+    is_mixture: bool = False
 
 
 def of_graph(
@@ -40,7 +42,7 @@ def of_graph(
     checkpoint: Checkpoint,
     progress: PhaseProgress,
 ) -> Found:
-    """The partition of the graph of the samples' neighbours: by Leiden's communities, or the spectral one.
+    """The partition of the samples: of the graph of their neighbours, or a mixture of Gaussians where they are one.
 
     Args:
         trial: whose partition it is.
@@ -49,29 +51,40 @@ def of_graph(
         checkpoint: of this work.
         progress: where it is shown.
     """
-    one, k = trial.config.start, trial.config.clustering.n_clusters
+    n_candidates = trial.config.start.candidates
 
     def part(_: dict[str, Any]) -> dict[str, Any]:
-        n = split.train.x.shape[0]
-        if k == n:
-            return {"labels": np.arange(k)[None]}  # every sample is a cluster
-        if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
-            return {"labels": _by_kmeans(trial, split)[None]}
-        near = split.neighbors(trial.config.data.scaling, one.neighbors, one.features)
-        if one.kind == "spectral":
-            return {"labels": graph.spectral_partition(near, k, seed=trial.config.seed)[None]}
-        return {"labels": graph.partitions(near, k, seed=trial.config.seed, most=one.candidates)}
+        labels, is_mixture = _parted(trial, split)
+        return {"labels": labels, "is_mixture": np.asarray(is_mixture)}
 
     def loss_of(candidate: int, found: dict[str, Any]) -> dict[str, Any]:
         if not candidate < len(found["labels"]) > 1:  # there is no choice
             return {}
         return {"losses": np.append(found.get("losses", ()), loss_from(found["labels"][candidate]))}
 
-    progress.start("partition of the graph", 1 + one.candidates)
-    found, seconds = _in_parts([part, *(partial(loss_of, i) for i in range(one.candidates))], checkpoint, progress)
+    progress.start("partition of the graph", 1 + n_candidates)
+    found, seconds = _in_parts([part, *(partial(loss_of, i) for i in range(n_candidates))], checkpoint, progress)
     losses = found.get("losses", np.zeros(1))
     best = np.nan_to_num(losses, nan=np.inf).argmin()
-    return Found(found["labels"][best].astype(np.int32), seconds, tuple(losses.tolist()))
+    return Found(found["labels"][best].astype(np.int32), seconds, tuple(losses.tolist()), bool(found["is_mixture"]))
+
+
+def _parted(trial: Trial, split: Split) -> tuple[np.ndarray, bool]:
+    """Partitions (s, n) of the samples, and whether they are a mixture of Gaussians."""
+    one, k, seed = trial.config.start, trial.config.clustering.n_clusters, trial.config.seed
+    n, rule = split.train.x.shape[0], trial.config.data.scaling
+    if k == n:
+        return np.arange(k)[None], False  # every sample is a cluster
+    if one.neighbors >= n or k == 1:  # all are neighbours of all, or in one cluster: the graph tells nothing apart
+        return _by_kmeans(trial, split)[None], False
+    near = split.neighbors(rule, one.neighbors, one.features)
+    if one.kind == "spectral":
+        return graph.spectral_partition(near, k, seed=seed)[None], False
+    found = graph.partitions(near, k, seed=seed, most=one.candidates)
+    if one.kind == "leiden":
+        return found, False
+    of_mixture = mixture.partition(apply_scaling(split.scaling(rule), split.train.x), k, found[0], seed=seed)
+    return (found, False) if of_mixture is None else (of_mixture[None], True)
 
 
 def _by_kmeans(trial: Trial, split: Split) -> np.ndarray:

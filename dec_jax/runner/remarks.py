@@ -34,12 +34,15 @@ def on_clusters(labels: np.ndarray, n_clusters: int, x: Any) -> list[str]:
     return [text]
 
 
-def on_starts(losses: Sequence[float]) -> list[str]:
-    """Says that several partitions were tried, and which one clustering started from.
+def on_starts(losses: Sequence[float], *, is_mixture: bool = False) -> list[str]:
+    """Says which of several partitions clustering started from, or that it was a mixture.
 
     Args:
         losses: of the partitions, that of the highest modularity first; of a single one nothing is said.
+        is_mixture: whether the only one is a mixture of Gaussians.
     """
+    if is_mixture:
+        return ["the samples are a mixture of Gaussians, one for each cluster; clustering starts from it"]
     if len(losses) < 2:
         return []
     tried = ", ".join(f"{loss:.3f}" for loss in losses)

@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
+import scipy.sparse
 
 from dec_jax import clustering, graph, n2d, networks, representation, scan, starts
 from dec_jax.autoencoder import RANGES, is_reached
@@ -77,14 +78,21 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
 
 
 def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any]:
-    """The start, and the neighbours of its graph: the spectral one for directions, whose classes are seldom equal."""
-    kind = config.start.kind
-    if kind == "auto":
-        kind = "spectral" if scaling in COSINE_RULES and not data.image_shape else "leiden"
+    """The start, and the neighbours of its graph."""
+    kind = config.start.kind if config.start.kind != "auto" else _kind_of_data(data, scaling)
     if kind not in GRAPH_STARTS:
         return {"start.kind": kind}
     neighbors = config.start.neighbors or (graph.DIRECTIONS if kind == "spectral" else max(graph.SIGHTS))
     return {"start.kind": kind, "start.neighbors": min(neighbors, data.x.shape[0])}
+
+
+def _kind_of_data(data: Dataset, scaling: str) -> str:
+    """The kind of start: spectral for directions, whose classes are seldom equal; mixture for a table."""
+    if data.image_shape:
+        return "leiden"
+    if scaling in COSINE_RULES:
+        return "spectral"
+    return "leiden" if scipy.sparse.issparse(data.x) else "mixture"
 
 
 def _features_of_data(data: Dataset) -> str:
@@ -108,6 +116,8 @@ def _check_start(config: Config, data: Dataset) -> None:
         raise ValueError("start.features=hog needs images, whose shape is known (--image-shape H,W)")
     if config.start.features == "roots" and not representation.has_roots(data.x):
         raise ValueError("start.features=roots needs sparse samples of numbers of at least 0")
+    if config.start.kind == "mixture" and scipy.sparse.issparse(data.x):
+        raise ValueError("start.kind=mixture needs dense samples")
     kind, one = config.start.kind, config.pretraining
     if one.layer_wise_steps + one.fine_tuning_steps == 0 and kind not in GRAPH_STARTS:
         raise ValueError(

@@ -33,7 +33,7 @@ def resolved(x, image_shape=None, **values):
 @pytest.mark.parametrize(
     ("x", "shape", "network", "start", "rotation", "trains"),
     [
-        (TABLE, None, "dense", "leiden", 0, False),
+        (TABLE, None, "dense", "mixture", 0, False),
         (scipy.sparse.csr_array(np.abs(TABLE)), None, "dense", "spectral", 0, False),
         (TABLE / np.linalg.norm(TABLE, axis=1, keepdims=True), None, "dense", "spectral", 0, False),
         (SMALL_IMAGES, (8, 8), "dense", "leiden", 10, True),
@@ -87,6 +87,30 @@ def test_of_several_partitions_the_one_from_which_the_loss_falls_lowest_counts(m
     outcome = fit(10, **{"clustering.max_steps": 40, "start.steps": 200}).outcome
     np.testing.assert_array_equal(outcome.labels["graph"], right)
     assert "2 partitions" in outcome.remarks[0]
+
+
+def test_a_table_that_is_a_mixture_of_gaussians_starts_from_it():
+    rng = np.random.default_rng(5)
+    y, factors, means = np.arange(600) % 3, rng.normal(size=(3, 4, 4)), 2.5 * rng.normal(size=(3, 4))
+    x = means[y] + np.einsum("nij,nj->ni", factors[y], rng.normal(size=(600, 4)))
+    config = fitting.configure("auto", None, {"clustering.n_clusters": 3})
+    outcome = fitting.fit_model(config, Dataset("mine", x)).outcome
+    assert outcome.remarks == [
+        "the samples are a mixture of Gaussians, one for each cluster; clustering starts from it"
+    ]
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    of_graph = graph.partition(nearest(scaled, 21), 3)
+    assert metrics.ari(y, outcome.labels["graph"]) > metrics.ari(y, of_graph) + 0.1
+    assert metrics.ari(outcome.labels["graph"], outcome.labels["final"]) > 0.95
+    leiden = fitting.fit_model(config.with_values({"start.kind": "leiden"}), Dataset("mine", x)).outcome
+    assert metrics.ari(of_graph, leiden.labels["graph"]) > 0.9
+    assert leiden.remarks == []
+
+
+def test_sparse_samples_are_no_mixture():
+    with pytest.raises(ValueError, match="start.kind=mixture needs dense samples"):
+        resolved(scipy.sparse.csr_array(np.abs(TABLE)), start__kind="mixture")
+    assert resolved(scipy.sparse.csr_array(np.abs(TABLE)), data__scaling="none").start.kind == "leiden"
 
 
 def test_partitions_that_were_tried_are_not_tried_again(tmp_path, monkeypatch):
