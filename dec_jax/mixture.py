@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
 
 from dec_jax.validation import check_integer, check_labels, check_samples
 
@@ -35,7 +36,7 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
     related to the partition of the graph: rings in rings look like one Gaussian.
 
     Args:
-        x: (n, d), dense, features of about unit variance.
+        x: (n, d), dense.
         n_clusters: k, between 1 and n.
         by_graph: (n,), clusters from 0 to k − 1.
         seed: of k-means, of the other mixtures, and of the 2,000 samples by which it is chosen.
@@ -47,12 +48,13 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
     """
-    x = check_samples(x).astype(np.float64)
+    x = check_samples(x, varying=False).astype(np.float64)
     n, d = x.shape
     check_integer("n_clusters", n_clusters, 1, n, why="the number of samples")
     by_graph = check_labels(by_graph, n)
     if n_clusters == 1 or d > MOST_FEATURES or n < LEAST_SAMPLES * n_clusters:
         return None
+    x = StandardScaler().fit_transform(x / (np.abs(x).max() or 1))  # first, so that squares of large numbers are finite
     rows = np.random.default_rng(seed).permutation(n)[:FITTED_TO]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the criterion judges it, however it was found

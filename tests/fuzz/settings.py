@@ -112,7 +112,7 @@ def _train(rng, call):
     values |= {name: n if rng.random() < 0.8 else 0 for name, n in steps.items()}
     values["start.kmeans_restarts"] = 2
     data = (IMAGES, ROWS)[rng.integers(2)]
-    preset = str(rng.choice(["fast", "demo", "auto", "augmented", "paper"]))
+    preset = str(rng.choice(["fast", "demo", "auto", "plain", "augmented", "paper"]))
     config = call(lambda: resolve(presets.config_of(preset).with_values(values), data))
     if isinstance(config, str):
         return

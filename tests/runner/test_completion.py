@@ -25,7 +25,7 @@ def test_bash_completes_with_it(tmp_path):
         'COMP_WORDS=(dec-jax run --preset ""); COMP_CWORD=3; $function dec-jax "" --preset; echo "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(["bash", str(tmp_path / "ask")], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["assign", "demo fast n2d auto augmented paper"]
+    assert done.stdout.splitlines() == ["assign", "demo fast n2d auto plain augmented paper"]
 
 
 def test_another_shell_and_a_missing_package_are_named(capsys, monkeypatch):
