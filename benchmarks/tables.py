@@ -75,12 +75,12 @@ def measure(family: str, seed: int) -> Record:
     """The adjusted Rand index of each method on one table."""
     rng = np.random.default_rng([(*HEAPS, *CURVES).index(family), seed])
     x, y = (heaps if family in HEAPS else curves)(family, rng, int(rng.choice(SAMPLES)))
-    x, k = StandardScaler().fit_transform(x).astype(np.float32), int(y.max()) + 1
+    x, k = StandardScaler().fit_transform(x), int(y.max()) + 1
     by_graph = graph.partition(nearest(x, max(graph.SIGHTS)), k)
     of_mixture = mixture.partition(x, k, by_graph)
     found = {
         "k-means": KMeans(k, n_init=10, random_state=seed).fit_predict(x),
-        "mixture": GaussianMixture(k, n_init=5, random_state=seed).fit_predict(x),
+        "mixture": GaussianMixture(k, n_init=5, reg_covar=mixture.SMALLEST_VARIANCE, random_state=seed).fit_predict(x),
         "graph": by_graph,
         "ours": by_graph if of_mixture is None else of_mixture,
     }

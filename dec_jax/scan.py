@@ -209,7 +209,7 @@ def _best_start(
         return candidates[0], learnt[0]
     interval = update_interval(chosen.optimizer.n_steps)
     losses = [float(_loss_after(keys[2], chosen, state, x, interval)) for state in learnt]
-    best = int(np.nan_to_num(losses, nan=np.inf).argmin())
+    best = starts.lowest(losses)
     return candidates[best], learnt[best]
 
 

@@ -1,5 +1,6 @@
 """Where clustering starts: centroids from k-means on the embedding, centroids of your own, or a partition."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -119,6 +120,11 @@ def loss_after(
     state, _ = clustering.train_interval(key, recipe, state, x, n_steps)
     _, info = clustering.train_interval(key, recipe, state, x, n_steps)
     return info.loss
+
+
+def lowest(losses: Sequence[float]) -> int:
+    """The index of the start with the lowest of `loss_after`; a loss that is not a number is the highest."""
+    return int(np.nan_to_num(losses, nan=np.inf).argmin())
 
 
 def means(z: jax.Array, labels: jax.Array, n_clusters: int) -> jax.Array:

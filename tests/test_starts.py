@@ -113,3 +113,8 @@ def test_default_steps_are_two_epochs_but_not_too_few(n, batch_size, expected):
 def test_what_is_not_a_partition_is_refused(labels, options, error, message):
     with pytest.raises(error, match=message):
         start(labels, **options)
+
+
+def test_a_loss_that_is_no_number_is_the_highest():
+    assert starts.lowest([np.nan, 2.0, 1.0, np.inf]) == 2
+    assert starts.lowest([np.nan, np.inf, 1e9]) == 2

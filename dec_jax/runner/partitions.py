@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from dec_jax import graph, mixture, n2d
+from dec_jax import graph, mixture, n2d, starts
 from dec_jax.data import apply_scaling
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.progress import PhaseProgress
@@ -65,8 +65,8 @@ def of_graph(
     progress.start("partition of the graph", 1 + n_candidates)
     found, seconds = _in_parts([part, *(partial(loss_of, i) for i in range(n_candidates))], checkpoint, progress)
     losses = found.get("losses", np.zeros(1))
-    best = np.nan_to_num(losses, nan=np.inf).argmin()
-    return Found(found["labels"][best].astype(np.int32), seconds, tuple(losses.tolist()), bool(found["is_mixture"]))
+    best = found["labels"][starts.lowest(losses)]
+    return Found(best.astype(np.int32), seconds, tuple(losses.tolist()), bool(found["is_mixture"]))
 
 
 def _parted(trial: Trial, split: Split) -> tuple[np.ndarray, bool]:

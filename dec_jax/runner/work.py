@@ -20,7 +20,7 @@ from dec_jax.runner.split import Split
 from dec_jax.storage import Store
 
 Row = dict[str, Any]
-FORMAT = 4  # of kept work: another one for every change of the code that changes what training yields
+FORMAT = 5  # of kept work: another one for every change of the code that changes what training yields
 
 
 class Trial(NamedTuple):
