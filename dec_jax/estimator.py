@@ -47,7 +47,8 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         hidden: sizes of the layers between input and embedding; None for the preset's.
         bottleneck: m, dimensions of the embedding; None for 10. "auto" has one for each cluster instead.
         settings: any other setting by its full name, such as {"pretraining.batch_size": 128}.
-        random_state: fixes the result; an integer, a numpy RandomState, or None for another one every time.
+        random_state: fixes the result; an integer, a numpy RandomState, or None for another one every time. The seed
+            that is drawn from it is `config_.seed`: with that one the command finds the same clusters.
         verbose: 1 shows progress, and what was decided about the columns of a frame, on stderr.
 
     Attributes:

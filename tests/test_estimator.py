@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dec_jax import metrics, networks
 from dec_jax.estimator import DEC
-from dec_jax.runner import fitting
+from dec_jax.runner import command, fitting
 
 TINY = {"pretraining.fine_tuning_steps": 200, "clustering.max_steps": 40, "start.kmeans_restarts": 2}
 X, Y = make_blobs(120, 4, centers=3, cluster_std=0.5, random_state=0)
@@ -89,6 +89,17 @@ def test_one_seed_gives_one_result_and_shapes_compile_once(fitted):
 
 
 @pytest.mark.slow
+def test_the_command_finds_the_same_clusters_with_the_seed_that_was_drawn(fitted, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    changed = [f"{name}={value}" for name, value in fitted.settings.items()]
+    sizes = [f"network.hidden={','.join(map(str, fitted.config_.network.hidden))}", f"bottleneck={fitted.bottleneck}"]
+    words = ["--data", str(tmp_path / "x.npy"), "--n-clusters", "3", "--preset", "fast", "--set", *changed, *sizes]
+    out, seed = tmp_path / "run", str(fitted.config_.seed)
+    assert command.main(["run", *words, "--seed", seed, "--out", str(out), "--no-report"]) == 0
+    with np.load(out / "assignments.npz") as found:
+        np.testing.assert_array_equal(found["labels"], fitted.labels_)
+
+
 def test_a_pickle_a_clone_and_a_saved_folder_are_the_same_estimator(fitted, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.labels_)
     assert clone(fitted).get_params() == fitted.get_params()
