@@ -88,13 +88,21 @@ def measure(family: str, seed: int) -> Record:
     return {"family": family, "seed": seed, "shape": list(x.shape), "n_clusters": k, "ari": scores}
 
 
+def rows(records: Sequence[Record]) -> list[list[str]]:
+    """The means by family, as text."""
+    families = list(dict.fromkeys(record["family"] for record in records))
+    found = []
+    for family in [*families, "all"]:
+        scores = [record["ari"] for record in records if family in (record["family"], "all")]
+        found.append([family, *(f"{np.mean([one[method] for one in scores]):.3f}" for method in METHODS)])
+    return found
+
+
 def show(records: Sequence[Record]) -> None:
     """Prints the means by family."""
     table = Table("clusters", *METHODS)
-    families = list(dict.fromkeys(record["family"] for record in records))
-    for family in [*families, "all"]:
-        scores = [record["ari"] for record in records if family in (record["family"], "all")]
-        table.add_row(family, *(f"{np.mean([one[method] for one in scores]):.3f}" for method in METHODS))
+    for row in rows(records):
+        table.add_row(*row)
     command.console().print(table)
 
 

@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks import frontier
+from benchmarks import frontier, tables
 from dec_jax.runner import methods
 from experiments.paper.imbalance import PHASES
 from experiments.paper.published import ACCURACY, IMBALANCE
@@ -23,6 +23,13 @@ def test_the_frontier_agrees_with_its_file():
     assert len(records) > 20
     for record in records:
         assert f"| {' | '.join(frontier.cells(record))} |" in PAGES
+
+
+def test_the_generated_tables_agree_with_their_file():
+    records = json.loads((ROOT / "results" / "benchmarks" / "tables.json").read_text())
+    assert len(records) == 320
+    for row in tables.rows(records):
+        assert f"| {' | '.join(row)} |" in PAGES
 
 
 def results(run):
