@@ -49,7 +49,7 @@ def setting(result, name):
 @pytest.mark.parametrize("run", RUNS)
 def test_table_agrees_with_the_files_behind_it(run):
     found = results(run)
-    assert {"graph", "kmeans"} & set(found[0])
+    assert {"graph", "kmeans", "autoencoder_kmeans"} & set(found[0])
     for method, name in methods.methods(found[0]).items():
         check_row(found, method, name)
 
