@@ -6,6 +6,8 @@ from sklearn.metrics import adjusted_rand_score
 from dec_jax import graph, mixture
 from dec_jax.neighbors import nearest
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 Y = np.arange(600) % 3
 

@@ -183,6 +183,7 @@ def bomb(path, n_bytes=2**29):
             file.write(bytes(2**24))
 
 
+@pytest.mark.slow
 def test_an_archive_that_would_fill_the_memory(tmp_path):
     bomb(tmp_path / "x.npz")
     with pytest.raises(ValueError, match="unpacks to more than"):

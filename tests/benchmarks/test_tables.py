@@ -6,6 +6,7 @@ import pytest
 from benchmarks import tables
 
 
+@pytest.mark.slow
 def test_the_table_and_its_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tables, "SAMPLES", (150,))
     assert tables.main(["--tables", "1", "--out", str(tmp_path / "tables.json")]) == 0
