@@ -100,6 +100,7 @@ def test_the_command_finds_the_same_clusters_with_the_seed_that_was_drawn(fitted
         np.testing.assert_array_equal(found["labels"], fitted.labels_)
 
 
+@pytest.mark.slow
 def test_a_pickle_a_clone_and_a_saved_folder_are_the_same_estimator(fitted, tmp_path):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(X), fitted.labels_)
     assert clone(fitted).get_params() == fitted.get_params()

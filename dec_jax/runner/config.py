@@ -194,7 +194,7 @@ class StartConfig(_Section):
     features: str = field(
         "samples", "what neighbours are found by; hog is images' gradients, roots are sparse rows'", one_of(*FEATURES)
     )
-    neighbors: int | None = field(None, "of a sample in the graph, itself counted; none for 21, or 15", at_least_two)
+    neighbors: int | None = field(None, "of a sample in the graph, itself counted; none for 21, or 11", at_least_two)
     candidates: int = field(1, "partitions by leiden, of those that modularity does not tell apart, to try", size)
     kmeans_restarts: int = field(20, "restarts of k-means, the smallest inertia wins", size)
 

@@ -83,7 +83,7 @@ def _parted(trial: Trial, split: Split) -> tuple[np.ndarray, bool]:
     found = graph.partitions(near, k, seed=seed, most=one.candidates)
     if one.kind == "leiden":
         return found, False
-    of_mixture = mixture.partition(apply_scaling(split.scaling(rule), split.train.x), k, found[0], seed=seed)
+    of_mixture = mixture.partition(np.asarray(split.scaled(rule)[0]), k, found[0], seed=seed)
     return (found, False) if of_mixture is None else (of_mixture[None], True)
 
 
