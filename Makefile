@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_DOCS := $(VENV)/.installed-for-docs
+# Two processes on two cores, so one thread of OpenMP and BLAS each: threads without a core of their own wait for it.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: demo test test-long test-fast test-lowest faults fuzz fuzz-short lint docs wheel peers clean
 
@@ -16,13 +18,13 @@ demo: $(FOR_DEMO)
 	$(BIN)/python -m experiments.run --data digits --out runs/demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 -m "not long"
+	$(TEST) -m "not long"
 
 test-long: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 -m long
+	$(TEST) -m long
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow and not long"
+	$(TEST) -m "not slow and not long"
 
 # The quick tests with the lowest versions that pyproject.toml allows.
 test-lowest:

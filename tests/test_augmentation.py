@@ -50,13 +50,13 @@ class TestAffine(chex.TestCase):
                 expected = by_scipy(X, shape, affine.draw(KEY, len(X)), fill)
                 np.testing.assert_allclose(self.variant(affine)(KEY, X), expected, atol=1e-4)
 
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True)
     def test_vmap_over_keys_equals_single_calls(self):
         keys, affine = jax.random.split(KEY, 3), Affine((7, 9), **ALL)
         together = self.variant(jax.vmap(affine, in_axes=(0, None)))(keys, X)
         np.testing.assert_allclose(together, jnp.stack([affine(key, X) for key in keys]), atol=1e-4)
 
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True)
     def test_ranges_may_be_traced_and_mapped(self):
         affine = Affine((7, 9))
         turned = self.variant(lambda rotation: affine.replace(rotation=rotation)(KEY, X))(30.0)

@@ -127,7 +127,7 @@ def test_gradients_by_finite_differences(made):
 
     with jax.enable_x64():
         arguments = tuple(jnp.asarray(array, jnp.float64) for array in (Z, CENTROIDS, DECODED))
-        check_grads(loss, arguments, order=1, modes=["rev"], rtol=1e-3)
+        check_grads(jax.jit(loss), arguments, order=1, modes=["rev"], rtol=1e-3)
 
 
 def test_dcn_pulls_the_embedding_alone():
@@ -135,13 +135,13 @@ def test_dcn_pulls_the_embedding_alone():
         log_q = losses.log_soft_assignment(z, centroids)
         return dcn(2.0)(inputs()._replace(z=z, centroids=centroids, log_q=log_q), ((), jnp.ones(4)))[0]
 
-    towards, none = jax.grad(loss, argnums=(0, 1))(inputs().z, inputs().centroids)
+    towards, none = jax.jit(jax.grad(loss, argnums=(0, 1)))(inputs().z, inputs().centroids)
     own = CENTROIDS[SQUARED.argmin(axis=1)]
     np.testing.assert_allclose(towards, 2 * (Z - own) / len(Z), rtol=1e-4)
     np.testing.assert_array_equal(none, np.zeros_like(CENTROIDS))
     with jax.enable_x64():
         z, centroids = (jnp.asarray(array, jnp.float64) for array in (Z, CENTROIDS))
-        check_grads(lambda z: loss(z, centroids), (z,), order=1, modes=["rev"], rtol=1e-3)
+        check_grads(jax.jit(lambda z: loss(z, centroids)), (z,), order=1, modes=["rev"], rtol=1e-3)
 
 
 SAMPLES = jnp.asarray(RNG.normal(size=(90, 5)), jnp.float32)
@@ -218,7 +218,7 @@ def test_dkm_ends_at_hard_assignments_without_nan(step):
     assert float(loss(inputs().z, inputs().centroids)) == pytest.approx(SQUARED.min(axis=1).mean(), rel=1e-5)
     # Samples far away, and on a centroid.
     for z in (1e4 * Z, CENTROIDS[[0, 0, 1, 1, 2, 3]]):
-        gradients = jax.grad(loss, argnums=(0, 1))(jnp.float32(z), inputs().centroids)
+        gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))(jnp.float32(z), inputs().centroids)
         assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
@@ -243,7 +243,7 @@ def test_idec_with_a_large_gamma_walks_where_dec_does():
             log_q = losses.log_soft_assignment(z, inputs().centroids)
             return made(inputs()._replace(z=z, log_q=log_q, reconstruction=jnp.tile(z, 2)[:, :5]))[0]
 
-        gradient = jax.grad(loss)(inputs().z).ravel()
+        gradient = jax.jit(jax.grad(loss))(inputs().z).ravel()
         return gradient / jnp.linalg.norm(gradient)
 
     assert float(direction(dec()) @ direction(idec(1e6))) == pytest.approx(1, abs=1e-5)

@@ -31,6 +31,7 @@ MAX_TRIALS = 100_000
 MAX_SHOWN = 6
 
 FIXED = ("data.name", "data.labels")
+OF_TRAINING = ("network.", "pretraining.", "clustering.")  # the sections of settings
 OPTION_NAMES = {name.replace("-", "_"): full for name, full in OPTIONS.items() if name != "seed"} | {
     "seeds": "seed",
     "bottleneck": "network.bottleneck",
@@ -114,8 +115,8 @@ def add_arguments(cli: argparse.ArgumentParser) -> None:
         "n-clusters": ("K,…", "numbers of clusters: 5,10 or 2:21 (2…20) or 2:21:3"),
         "bottleneck": ("M,…", "dimensions of the embedding (default: 10)"),
         "seeds": ("N|S,…", "how many seeds, or which: 0,3,7 or 0:5 (default: 1)"),
-        "preset": ("NAME,…", f"{', '.join(PRESETS)} (default: fast)"),
-        "objective": ("NAME,…", "what clustering minimises (default: dec)"),
+        "preset": ("NAME,…", f"{', '.join(PRESETS)} (default: auto, or fast where settings of training are given)"),
+        "objective": ("NAME,…", "what clustering minimises (default: the preset's)"),
         "config": ("FILE", "a .toml file of options; the command line wins"),
     }
     for option, (metavar, meaning) in helps.items():
@@ -130,15 +131,23 @@ def read(arguments: argparse.Namespace) -> Grid:
     Raises:
         TypeError, ValueError: a name is unknown or given twice, or a value is not one that is accepted.
     """
-    given = {"data.name": "digits", "data.labels": None, "preset": ("fast",), "seed": (0,)}
+    given = {"data.name": "digits", "data.labels": None, "seed": (0,)}
     if arguments.config is not None:
         given |= _read_file(arguments.config)
     given |= _collect(_words(arguments))
+    if "preset" not in given:
+        given["preset"] = (_default_preset(given),)
     if 1 in given.get("clustering.n_clusters", ()):
         raise ValueError(ONE_CLUSTER)
     if given["data.name"] in N_CLUSTERS:
         given.setdefault("clustering.n_clusters", (N_CLUSTERS[given["data.name"]],))
     return Grid({name: given[name] for name in FIXED}, {name: given[name] for name in sorted(given, key=_speed)[2:]})
+
+
+def _default_preset(axes: Iterable[str]) -> str:
+    """The preset of a sweep over axes: that of `run`, unless it would make no use of them."""
+    names = {name for axis in axes for name in _full_names(axis)} - {"clustering.n_clusters"}
+    return "fast" if any(name.startswith(OF_TRAINING) for name in names) else "auto"
 
 
 def _speed(axis: str) -> int:

@@ -1,6 +1,6 @@
 """The number of clusters that a sweep suggests, by criteria that need no labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,6 +48,20 @@ def suggest_n_clusters(frame: "pd.DataFrame", criterion: str) -> Suggestion:
     means = over_seeds(frame, N_CLUSTERS, criterion)["mean"]
     curve = {int(k): float(value) for k, value in means.items()}
     return Suggestion(choose(curve), criterion, curve)
+
+
+def suggestions(frame: "pd.DataFrame", swept: Collection[str]) -> list[tuple[str, int]]:
+    """Criteria and the number of clusters that each suggests; none where that was not swept.
+
+    Args:
+        frame: as in `suggest_n_clusters`, with the column `error`; trials that have one are left out.
+        swept: names of the settings that vary.
+    """
+    if N_CLUSTERS not in swept:
+        return []
+    good = frame[frame["error"].isna()]
+    found = [suggest_n_clusters(good, criterion) for criterion in CRITERIA]
+    return [(one.criterion, one.n_clusters) for one in found if one.n_clusters is not None]
 
 
 def over_seeds(frame: "pd.DataFrame", setting: str, column: str) -> "pd.DataFrame":

@@ -26,6 +26,7 @@ from dec_jax.runner.programs import sizes_of
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.resolving import resolve
 from dec_jax.runner.split import split
+from dec_jax.runner.suggestion import suggestions
 from dec_jax.runner.sweep_folder import PICTURES_FOLDER, Row, SweepFolder
 from dec_jax.runner.trainer import train
 from dec_jax.runner.webpage import PAGE_FILE, kept, page
@@ -282,6 +283,8 @@ def report(out: Path, *, with_page: bool = True) -> None:
     swept = table.swept(frame)
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
     table.print_summary(frame, swept, console)
+    for criterion, n_clusters in suggestions(frame, swept):
+        console.print(f"{criterion} suggests {n_clusters} clusters")
     console.print(f"computed by commit {', '.join(frame['commit'].fillna('unknown').unique())}", soft_wrap=True)
     folder = out / PICTURES_FOLDER
     shutil.rmtree(folder, ignore_errors=True)

@@ -210,8 +210,9 @@ def read(folder: Path) -> "DataFrame":
 
 
 def swept(frame: "DataFrame") -> tuple[str, ...]:
-    """The settings that have more than one value in the table."""
-    return tuple(name for name in FIELDS if frame[name].nunique(dropna=False) > 1)
+    """The settings that have more than one value in the table; not an embedding that has an output for each cluster."""
+    follows = "network.bottleneck" if frame["network.bottleneck"].equals(frame["clustering.n_clusters"]) else None
+    return tuple(name for name in FIELDS if name != follows and frame[name].nunique(dropna=False) > 1)
 
 
 def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":

@@ -221,7 +221,23 @@ def test_trials_are_the_product_of_the_axes(data):
 
 def test_no_words_are_one_run_of_the_digits_as_the_runner_has_it():
     (config,) = grid().trials()
-    assert config == config_of("fast").with_values({"clustering.n_clusters": 10})
+    assert config == config_of("auto").with_values({"clustering.n_clusters": 10})
+
+
+@pytest.mark.parametrize(
+    ("words", "preset"),
+    [
+        (("--n-clusters", "2:9", "--seeds", "3"), "auto"),
+        (("--set", "start.neighbors=5,11"), "auto"),
+        (("--bottleneck", "5,10"), "fast"),
+        (("--objective", "dec,idec"), "fast"),
+        (("--set", "batch_size=64,128"), "fast"),
+        (("--set", "alpha=1,2"), "fast"),
+        (("--bottleneck", "5,10", "--preset", "demo"), "demo"),
+    ],
+)
+def test_settings_of_training_are_those_of_a_preset_that_has_them(words, preset):
+    assert grid(*words).axes["preset"] == (preset,)
 
 
 def test_presets_are_an_axis_and_explicit_settings_override_them_all():
@@ -464,7 +480,7 @@ def test_identity_tells_sweeps_apart_and_is_json():
 
 def test_identity_knows_what_the_presets_hold(monkeypatch):
     before = grid().identity()
-    monkeypatch.setitem(PRESETS["fast"], "clustering.max_steps", 7)
+    monkeypatch.setitem(PRESETS["auto"], "clustering.max_steps", 7)
     assert grid().identity() != before
 
 

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from dec_jax.runner.suggestion import over_seeds, suggest_n_clusters
+from dec_jax.runner.suggestion import over_seeds, suggest_n_clusters, suggestions
 from dec_jax.runner.table import to_frame
 
 FIGURE_6 = {5: 0.95, 6: 0.94, 7: 0.94, 8: 0.92, 9: 0.91, 10: 0.75, 11: 0.72, 12: 0.73}
@@ -114,3 +114,10 @@ def test_deviation_is_that_between_seeds():
 
 def test_one_seed_has_no_deviation():
     assert over_seeds(to_frame(sweep(HILL, "acc", (3,))), "clustering.n_clusters", "acc")["std"].isna().all()
+
+
+def test_suggestions_leave_out_failed_trials_and_criteria_that_say_nothing():
+    rows = sweep(HILL, "silhouette") + sweep({99: 1.0}, "silhouette", error="it failed")
+    frame = to_frame(rows)
+    assert suggestions(frame, ("clustering.n_clusters", "seed")) == [("silhouette", 7)]
+    assert suggestions(frame, ("seed",)) == []

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dec_jax.data.cache import cache_folder
-from dec_jax.runner import capacity, sweep, sweep_pictures, table
+from dec_jax.runner import capacity, suggestion, sweep, sweep_pictures, table
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.sweep_folder import SweepFolder
 from dec_jax.runner.work import Trial
@@ -180,7 +180,10 @@ def test_a_report_draws_the_pictures_again(finished, copy, capsys):
     assert sweep.main(["--report", str(copy)]) == 0
     before, after = contents(finished.out / "pictures"), contents(copy / "pictures")
     assert {path.name for path in before} == {path.name for path in after}
-    assert f"are in {copy}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"are in {copy}" in printed
+    suggested = suggestion.suggest_n_clusters(finished.table, "silhouette").n_clusters
+    assert f"silhouette suggests {suggested} clusters" in printed
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dec_jax.digests import read_checked
 from dec_jax.runner import table
-from dec_jax.runner.suggestion import CRITERIA, N_CLUSTERS, suggest_n_clusters
+from dec_jax.runner.suggestion import suggestions
 from dec_jax.runner.sweep_folder import IDENTITY_FILE
 from dec_jax.runner.webpage import kept, sweep_plots
 from dec_jax.runner.webpage.plots import Table
@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, Any]:
         "tiles": _tiles(frame),
         "plots": {plot.id: plot for plot in plots},
         "swept": [(sweep_plots.name_of(name), _values(frame, name)) for name in swept],
-        "suggestions": _suggestions(frame, swept),
+        "suggestions": suggestions(frame, swept),
         "summary": _summary(frame, swept),
         "n_more": max(0, len(table.summary(frame, swept)) - MAX_ROWS),
         "repeat": _repeat(frame, identity, kept.read(folder)),
@@ -63,15 +63,6 @@ def _tiles(frame: "DataFrame") -> list[tuple[str, str]]:
 def _values(frame: "DataFrame", setting: str) -> str:
     values = [table.shown(value) for value in frame[setting].unique()]
     return short(", ".join(values))
-
-
-def _suggestions(frame: "DataFrame", swept: tuple[str, ...]) -> list[tuple[str, int]]:
-    """The numbers of clusters that criteria without labels suggest."""
-    if N_CLUSTERS not in swept:
-        return []
-    good = frame[frame["error"].isna()]
-    found = [suggest_n_clusters(good, criterion) for criterion in CRITERIA]
-    return [(one.criterion, one.n_clusters) for one in found if one.n_clusters is not None]
 
 
 def _summary(frame: "DataFrame", swept: tuple[str, ...]) -> Table:
