@@ -25,6 +25,7 @@ MOST_FEATURES = 64
 LEAST_SAMPLES = 20  # of each cluster, on average
 CHOSEN_BY, FITTED_TO = 2000, 20_000  # samples at most
 RELATED = 0.25  # adjusted Rand index of the two partitions
+SURE = 0.94  # mean of the largest posterior probability
 
 
 def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int = 0) -> np.ndarray | None:
@@ -33,7 +34,7 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
     Expectation maximisation finds mixtures from the partition of the graph and from k-means; their Gaussians share a
     covariance, or have one each. The best by the Bayesian information criterion has to beat mixtures of k Gaussians
     without correlations, and of k + 1, 1.5 k, 2 k and 3 k of any kind (McLachlan and Peel 2000). And it has to be
-    related to the partition of the graph: rings in rings look like one Gaussian.
+    related to the partition of the graph, or sure of nearly all samples: two halves of rings in rings are neither.
 
     Args:
         x: (n, d), dense.
@@ -61,8 +62,12 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
         best = _best(x[rows[:CHOSEN_BY]], n_clusters, by_graph[rows[:CHOSEN_BY]], seed)
         if best is None:
             return None
-        labels = _from_labels(x[rows], best.covariance_type, best.predict(x[rows]), n_clusters).fit(x[rows]).predict(x)
-    return labels.astype(np.int32) if adjusted_rand_score(by_graph, labels) >= RELATED else None
+        found = _from_labels(x[rows], best.covariance_type, best.predict(x[rows]), n_clusters).fit(x[rows])
+        posterior = found.predict_proba(x)
+    labels = posterior.argmax(axis=1).astype(np.int32)
+    if adjusted_rand_score(by_graph, labels) < RELATED and posterior.max(axis=1).mean() < SURE:
+        return None
+    return labels
 
 
 def _best(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, seed: int) -> GaussianMixture | None:

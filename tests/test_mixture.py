@@ -78,9 +78,11 @@ def test_degenerate_samples_fail_nowhere(x):
     assert found is None or found.shape == (80,)
 
 
-def test_a_mixture_that_the_graph_knows_nothing_of_is_not_taken():
-    x = oblique()
-    assert mixture.partition(x, 3, RNG.permutation(Y)) is None
+def test_a_mixture_that_the_graph_knows_nothing_of_is_taken_where_it_is_sure(monkeypatch):
+    x, start = oblique(), RNG.permutation(Y)
+    assert adjusted_rand_score(Y, mixture.partition(x, 3, start)) > 0.8
+    monkeypatch.setattr(mixture, "SURE", 0.9999)
+    assert mixture.partition(x, 3, start) is None
 
 
 @pytest.mark.parametrize("kind", mixture.OBLIQUE)
