@@ -190,7 +190,9 @@ def run(
                         f"a group of {len(group)} trials lost its worker again and again ({GOES_ON}): {error}"
                     ) from None
                 del running[stream]
-                running[start(group)] = group, retries - 1
+                again = start(group)
+                running[again] = group, retries - 1
+                begun.add(again)  # there was a worker for it
             else:
                 if row is None:
                     continue

@@ -44,9 +44,9 @@ def slowly(*arguments):
 SweepFolder.save_row = slowly
 sys.exit(sweep.main(sys.argv[1:]))
 """
-SWEEP = (
-    "hidden=8 weight_init=glorot batch_size=32 fine_tuning_steps=40 kmeans_restarts=1 update_interval=10 max_steps=20"
-)
+# Long clusterings: when the first rows are there, the last group has just begun.
+SWEEP = "hidden=8 weight_init=glorot batch_size=32 fine_tuning_steps=40 kmeans_restarts=1"
+SWEEP += " update_interval=10 max_steps=20000 tolerance=0"
 MARK = "DEC_JAX_TEST_CLUSTER"
 HEAD, NODE, WORKER = "gcs_server", "raylet", "ray::_run_group"
 
@@ -172,7 +172,7 @@ FAULTS = {
     "the head is killed": (only_head_killed, False, {2}),
     "the head is killed and starts again": (restarted, False, {0, 2}),
     "workers freeze": (workers_frozen, False, {2}),
-    "a node freezes": (all_frozen, False, {0, 2}),
+    "a node freezes": (all_frozen, False, {2}),
     "a node freezes for seconds": (frozen_for_seconds, False, {0}),
 }
 
