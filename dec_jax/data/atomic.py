@@ -102,11 +102,16 @@ def remove_orphans(folder: str | os.PathLike[str], *, alone: bool = False) -> No
 
 
 def _remove_orphan(path: Path, alone: bool) -> None:
-    certain = alone or time.time() - path.lstat().st_mtime > SECONDS_OF_A_DAY
+    """A lock says whether the writer has ended; only where there are none its age does, as clocks jump."""
     if path.is_dir() and not path.is_symlink():
-        if certain:
+        if alone or _is_old(path):
             shutil.rmtree(path)
         return
     with open(path, "ab") as file:
-        if certain or try_lock(file):
+        taken = try_lock(file)
+        if alone or taken or (taken is None and _is_old(path)):
             path.unlink()
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.lstat().st_mtime > SECONDS_OF_A_DAY

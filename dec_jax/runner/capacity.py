@@ -10,12 +10,14 @@ from typing import Any
 
 import jax
 
+from dec_jax.runner.address_space import address_space_left
 from dec_jax.runner.programs import Compiled, memory_of
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Side by side pays where a device has many times more units than one trial fills; a processor's cores are few.
 SLOTS_ON_CPU = 4
 SLOTS_ELSEWHERE = 64
+FOR_THE_REST = 2**30  # bytes of address space that are not a program's: of threads, their stacks, and libraries
 CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
@@ -88,7 +90,7 @@ def fitting(compiled: Compiled, wanted: int, step: int, limit: int, build: Calla
         compiled: where programs that do not fit are dropped from.
         wanted: slots at most.
         step: slots come in multiples of this, the number of devices they are laid over.
-        limit: bytes.
+        limit: bytes; where the process's address space has less left, that counts.
         build: slots → compiled programs by their keys.
 
     Raises:
@@ -97,7 +99,7 @@ def fitting(compiled: Compiled, wanted: int, step: int, limit: int, build: Calla
     slots = max(step, wanted // step * step)
     while True:
         built = build(slots)
-        needed = max(map(memory_of, built.values()))
+        needed, limit = max(map(memory_of, built.values())), _with_address_space(limit)
         if needed <= limit:
             return slots
         compiled.forget(built)
@@ -106,3 +108,9 @@ def fitting(compiled: Compiled, wanted: int, step: int, limit: int, build: Calla
                 f"memory must hold at least one trial, which needs {needed / 2**20:.0f} MB, got {limit / 2**20:.0f} MB"
             )
         slots = max(step, slots // 2 // step * step)
+
+
+def _with_address_space(limit: int) -> int:
+    """The limit, or what is left of the address space where that is less: XLA ends a process that gets no more."""
+    left = address_space_left() if jax.default_backend() == "cpu" else None
+    return limit if left is None else min(limit, max(0, left - FOR_THE_REST) // jax.local_device_count())

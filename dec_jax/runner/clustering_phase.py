@@ -73,7 +73,8 @@ class Clustering:
         self.program.allocate()
         self._resume()
         under_way = {course.trial.trial.id for course in self.slots if course}
-        waiting = [self._course(trial) for trial in self.trials if trial.id not in under_way]
+        # One after the other: who holds them all holds the outcomes of those that are done.
+        waiting = (self._course(trial) for trial in self.trials if trial.id not in under_way)
         if not self.alone:
             self.shop.progress.start("trials", len(self.trials))
         for course in filter(None, self.slots):

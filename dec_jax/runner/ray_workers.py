@@ -3,12 +3,16 @@
 Ray is imported where it is used: nothing else needs it.
 """
 
+import atexit
 import os
 import socket
+import threading
+import time
 import types
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +34,13 @@ Row = dict[str, Any]
 MAX_TRIALS = 64  # of a group with more than one pretraining: as many as lie side by side
 MAX_RETRIES = 3  # of a group
 SECONDS_TO_ANSWER = 10.0
+SECONDS_TO_LEAVE = 30.0
+SECONDS_TO_FETCH = 300.0  # a row, from a node that may have frozen
+SECONDS_BETWEEN_BEATS = 30.0  # of a worker
+SECONDS_BETWEEN_LOOKS = 10.0
+LOOKS_WITHOUT_HEAD = 3  # one after the other; after a minute Ray itself ends the process
+LOOKS_OF_SILENCE = 60
+GOES_ON = "finished trials are kept, and the same command goes on with the others"
 
 
 class Options(NamedTuple):
@@ -92,7 +103,16 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        _shut_down(ray)
+
+
+def _shut_down(ray: types.ModuleType) -> None:
+    """Leaves the cluster. A head that has frozen is not waited for: Ray itself would wait for it without end."""
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(SECONDS_TO_LEAVE)
+    if leaving.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 def _parse_address(text: str) -> tuple[str, int]:
@@ -127,7 +147,8 @@ def run(
         progress: where it is shown how many are done.
 
     Raises:
-        ValueError: the cluster has no fitting workers, or a group's worker died again and again.
+        ValueError: the cluster has no fitting workers or does not answer any more, or a group's worker died again and
+            again.
         Exception: what a trial raised on its worker.
     """
     ray = _ray()
@@ -140,13 +161,25 @@ def run(
     groups = make_groups(batches, workers.count)
     total, done = sum(map(len, groups)), 0
     progress.start(f"trials on {workers.count} workers", total)
-    running = {task.remote(shared, group): (group, MAX_RETRIES) for group in groups}
+    watch = _Watch(ray.get_runtime_context().gcs_address)
+
+    def start(group: list[Trial]) -> Any:
+        return task.remote(shared, group, SECONDS_BETWEEN_BEATS)
+
+    running = {start(group): (group, MAX_RETRIES) for group in groups}
+    begun: set[Any] = set()
     try:
         while running:
-            (stream,), _ = ray.wait(list(running), num_returns=1, fetch_local=False)
+            heard, _ = ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS, fetch_local=False)
+            # A group that has not begun waits for a worker that others may have.
+            watch.look(is_silent=not heard and not begun.isdisjoint(running))
+            if not heard:
+                continue
+            (stream,) = heard
+            begun.add(stream)
             group, retries = running[stream]
             try:
-                row = ray.get(next(stream))
+                row = ray.get(next(stream), timeout=SECONDS_TO_FETCH)
             except StopIteration:
                 del running[stream]
             except ray.exceptions.RayTaskError as error:
@@ -154,11 +187,15 @@ def run(
             except ray.exceptions.RayError as error:
                 if not retries:
                     raise ValueError(
-                        f"a group of {len(group)} trials lost its worker again and again: {error}"
+                        f"a group of {len(group)} trials lost its worker again and again ({GOES_ON}): {error}"
                     ) from None
                 del running[stream]
-                running[task.remote(shared, group)] = group, retries - 1
+                again = start(group)
+                running[again] = group, retries - 1
+                begun.add(again)  # there was a worker for it
             else:
+                if row is None:
+                    continue
                 group[:] = [trial for trial in group if trial.id != row["id"]]
                 done += 1
                 progress.advance(done, left=total - done)
@@ -167,6 +204,39 @@ def run(
         for stream in running:
             ray.cancel(stream, force=True)
     progress.finish(f"{total} trials")
+
+
+class _Watch:
+    """Notices a cluster that does not answer any more, by looks in a row: this process may be stopped itself.
+
+    Args:
+        head: its address.
+    """
+
+    def __init__(self, head: str) -> None:
+        self._head, self._looked_at = head, time.monotonic()
+        self._n_silent = self._n_without_head = 0
+
+    def look(self, *, is_silent: bool) -> None:
+        """Notes whether no worker was heard of in SECONDS_BETWEEN_LOOKS, and looks at the head as often as that.
+
+        Raises:
+            ValueError: the workers were silent, or the head did not answer, for too long.
+        """
+        self._n_silent = self._n_silent + 1 if is_silent else 0
+        if self._n_silent >= LOOKS_OF_SILENCE:
+            minutes = LOOKS_OF_SILENCE * SECONDS_BETWEEN_LOOKS / 60
+            raise ValueError(f"no worker of the Ray cluster has been heard of for {minutes:.0f} minutes; {GOES_ON}")
+        if time.monotonic() - self._looked_at < SECONDS_BETWEEN_LOOKS:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            _check_answers(self._head)
+            self._n_without_head = 0
+        except ValueError as error:
+            self._n_without_head += 1
+            if self._n_without_head >= LOOKS_WITHOUT_HEAD:
+                raise ValueError(f"{error}; {GOES_ON}") from None
 
 
 def make_groups(batches: Sequence[Sequence[Trial]], n_workers: int) -> list[list[Trial]]:
@@ -200,8 +270,21 @@ def _workers(ray: types.ModuleType, data_shards: int) -> Workers:
 _workshops: dict[str, Workshop] = {}  # a worker has many groups of one sweep: its programs are compiled once
 
 
-def _run_group(work: Work, trials: list[Trial]) -> Iterator[Row]:
-    """Rows of one group."""
+def _run_group(work: Work, trials: list[Trial], seconds_between_beats: float) -> Iterator[Row | None]:
+    """Rows of one group; None at once, and wherever there is none for so long: the worker lives."""
+    yield None
+    rows = _rows(work, trials)
+    with ThreadPoolExecutor(1) as thread:
+        while True:
+            coming = thread.submit(next, rows, None)
+            while not wait([coming], seconds_between_beats).done:
+                yield None
+            if (row := coming.result()) is None:
+                return
+            yield row
+
+
+def _rows(work: Work, trials: list[Trial]) -> Iterator[Row]:
     if work.name not in _workshops:
         _workshops.clear()
         _workshops[work.name] = _make_workshop(work)

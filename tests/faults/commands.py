@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from .counts import SCALE
+
 ROOT = Path(__file__).parents[2]
 UNBROKEN = ("exit",)
 
@@ -58,11 +60,11 @@ class Starter:
         self._process.stdin.close()
         self._process.wait()
 
-    def start(self, command, words, seconds_between_saves=30.0):
-        """Starts a command; returns its process's number."""
+    def start(self, command, words, seconds_between_saves=30.0, clock=None):
+        """Starts a command, perhaps with a `Clock` of this kind and moment; returns its process's number."""
         self._log.unlink(missing_ok=True)
         what = {"command": command, "words": [str(word) for word in words], "log": str(self._log)}
-        what["seconds_between_saves"] = seconds_between_saves
+        what |= {"seconds_between_saves": seconds_between_saves, "clock": clock}
         self._process.stdin.write(json.dumps(what).encode() + b"\n")
         self._process.stdin.flush()
         return self._pid()
@@ -77,7 +79,8 @@ class Starter:
 
         Args:
             pid: of the command.
-            breaking: what happens to it, one after the other: signals, seconds to wait, and "exit" for nothing more.
+            breaking: what happens to it, one after the other: signals, seconds to wait, functions to call, and "exit"
+                for nothing more.
             after: how often it has gone on before.
             delay: seconds after that.
         """
@@ -105,18 +108,21 @@ class Starter:
                     os.kill(pid, what)
                 except ProcessLookupError:
                     return at
+            elif callable(what):
+                what()
             else:
                 time.sleep(what)
         return at
 
 
 TERM, INT, KILL, STOP, CONT = signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+SECONDS_STOPPED = 0.3 if SCALE == 1 else 60.0
 WAYS = {
     "kill -9": (KILL,),
     "SIGTERM": (TERM,),
     "SIGINT": (INT,),
     "SIGINT twice": (INT, 0.02, INT),
-    "SIGSTOP": (STOP, 0.3, CONT),
+    "SIGSTOP": (STOP, SECONDS_STOPPED, CONT),
     "SIGSTOP, kill -9": (STOP, 0.1, KILL),
     "SIGTERM while stopped": (STOP, TERM, 0.1, CONT),
 }

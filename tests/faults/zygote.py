@@ -12,26 +12,33 @@ import time
 
 from runner.tiny_paper import LAPTOP, LAPTOP_SAMPLES
 
-from dec_jax.runner import capacity, checkpoint, pretraining_phase, report, run, sweep, sweep_pictures
+from dec_jax.runner import capacity, checkpoint, pretraining_phase, progress, report, run, sweep, sweep_pictures
 from dec_jax.runner.progress import PhaseProgress
 from experiments.paper import __main__ as paper
 from experiments.paper import context
 
+from .clocks import Clock
+
 COMMANDS = {"run": run.main, "sweep": sweep.main, "paper": paper.main}
 
 
-def patch(seconds_between_saves):
-    """Makes work small, its windows short, and its saves as rare as is asked for."""
+def patch(seconds_between_saves, clock):
+    """Makes work small, its windows short, its saves as rare as is asked for, and lets its clock jump."""
     checkpoint.SECONDS_BETWEEN_SAVES = seconds_between_saves
     capacity.SLOTS_ON_CPU = 2
     pretraining_phase.STEPS_PER_WINDOW = 1
     report._draw = lambda *_: None
     sweep_pictures.draw = lambda *_: []
     sweep.SECONDS_BETWEEN_LOOKS = 0.1
+    progress.SECONDS_BETWEEN_LINES = 0.0
     context.LAPTOP, context.LAPTOP_SAMPLES = LAPTOP, LAPTOP_SAMPLES
-    advance = PhaseProgress.advance
+    advance, clock = PhaseProgress.advance, Clock(*clock) if clock else None
+    if clock:
+        clock.wear()
 
     def said(self, done, **figures):
+        if clock:
+            clock.tick()
         advance(self, done, **figures)
         os.write(1, b"at\n")
         time.sleep(0.01)
@@ -44,7 +51,7 @@ def child(command):
     log = os.open(command["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     random.seed()
-    patch(command["seconds_between_saves"])
+    patch(command["seconds_between_saves"], command["clock"])
     sys.stdout = sys.stderr
     try:
         status = COMMANDS[command["command"]](command["words"])
