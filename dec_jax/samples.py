@@ -11,7 +11,7 @@ import scipy.sparse
 from flax import struct
 
 from dec_jax.permutation import permute, random_words
-from dec_jax.validation import check_integer
+from dec_jax.validation import as_csr, check_integer
 
 CHUNK_SIZE = 4096  # rows of few numbers
 CHUNK_BYTES = 2**23  # of the widest array that a chunk of rows becomes: more would not stay in a processor's cache
@@ -50,13 +50,13 @@ def to_device(x: Any) -> Samples:
     shared where the device is the host, so that large data need not lie in memory twice.
 
     Raises:
-        ValueError: a sparse matrix holds 2³¹ entries or more.
+        ValueError: a sparse matrix is damaged, as `as_csr` has it, or holds 2³¹ entries or more.
     """
     if isinstance(x, jax.Array | SparseRows):
         return x
     if not scipy.sparse.issparse(x):
         return _to_device(x, jnp.float32)
-    x = scipy.sparse.csr_array(x)
+    x = as_csr(x)
     if not x.has_canonical_format:
         x = x.copy()  # its arrays may be the caller's
         x.sum_duplicates()

@@ -94,10 +94,10 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
 
     Raises:
         TypeError: the dtype is not one of real numbers (object, string, complex).
-        ValueError: `x` is empty, not two-dimensional, constant, or holds NaN or infinity; the message says how many
-            and where the first one is.
+        ValueError: `x` is empty, not two-dimensional, constant, damaged as `as_csr` has it, or holds NaN or infinity;
+            the message says how many and where the first one is.
     """
-    x = scipy.sparse.csr_array(x) if scipy.sparse.issparse(x) else _dense(x)
+    x = as_csr(x, name) if scipy.sparse.issparse(x) else _dense(x)
     values = x.data if scipy.sparse.issparse(x) else x
     if values.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers, got dtype {values.dtype}")
@@ -109,6 +109,29 @@ def check_samples(x: Any, name: str = "x", *, varying: bool = True) -> Any:
     if varying:
         _check_varies(x, values, name)
     return x
+
+
+def as_csr(x: Any, name: str = "x") -> scipy.sparse.csr_array:
+    """Returns a scipy sparse matrix as a CSR array; its arrays are shared where it is one.
+
+    scipy believes the pointers and indices of a matrix, and where they are wrong it reads and writes foreign memory.
+
+    Args:
+        x: sparse matrix or array of any format.
+        name: the parameter's name, for the messages.
+
+    Raises:
+        ValueError: pointers to its rows or columns fall, or point behind its entries, or an index is out of range.
+    """
+    if x.format in ("csr", "csc", "bsr"):
+        pointers, minor = x.indptr, x.shape[0] if x.format == "csc" else x.shape[-1]
+        if pointers[0] != 0 or (np.diff(pointers) < 0).any() or pointers[-1] > len(x.indices):
+            raise ValueError(f"{name} must have pointers that rise from 0 to its entries, got {pointers[:5]} …")
+        used = x.indices[: pointers[-1]]
+        most = minor // (x.blocksize[1] if x.format == "bsr" else 1)
+        if used.size and (used.min() < 0 or used.max() >= most):
+            raise ValueError(f"{name} must have indices from 0 to {most - 1}, got {used.min()} to {used.max()}")
+    return scipy.sparse.csr_array(x)
 
 
 def _dense(x: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from dec_jax.validation import check_choice, check_integer, check_labels, check_number, check_samples
+from dec_jax.validation import as_csr, check_choice, check_integer, check_labels, check_number, check_samples
 
 X = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
 FORMATS = ("csr", "csc", "coo", "lil", "dok", "dia")
@@ -193,3 +193,23 @@ def test_labels_of_another_shape(y):
 def test_labels_that_are_no_integers(y):
     with pytest.raises(TypeError, match="labels must be integers, got dtype"):
         check_labels(y, 3)
+
+
+DAMAGE = {
+    "pointers that fall": ("indptr", -1, 0, "pointers that rise from 0 to its entries"),
+    "pointers behind the entries": ("indptr", -1, 99, "pointers that rise from 0 to its entries"),
+    "a first pointer that is not 0": ("indptr", 0, 1, "pointers that rise from 0 to its entries"),
+    "an index that is too large": ("indices", 0, 99, "indices from 0 to"),
+    "an index below 0": ("indices", 0, -1, "indices from 0 to"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("kind", ["csr", "csc", "bsr"])
+def test_sparse_samples_that_would_read_foreign_memory(kind, damage):
+    part, place, value, problem = DAMAGE[damage]
+    x = scipy.sparse.csr_array(np.arange(24.0).reshape(6, 4)).asformat(kind)
+    np.testing.assert_array_equal(as_csr(x).toarray(), x.toarray())
+    getattr(x, part)[place] = value
+    with pytest.raises(ValueError, match=f"mine must have {problem}"):
+        check_samples(x, "mine")

@@ -12,7 +12,7 @@ import scipy.sparse
 
 from dec_jax.data.extras import need
 from dec_jax.data.packed import LIMIT, check_unpacked
-from dec_jax.validation import check_choice
+from dec_jax.validation import as_csr, check_choice
 
 PROBE = Path(__file__).with_name("h5ad_probe.py")
 TIMES = 10  # the size of a file: the memory that its text may take, beside LIMIT
@@ -108,11 +108,9 @@ def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
     kind = {"csr_matrix": scipy.sparse.csr_array, "csc_matrix": scipy.sparse.csc_array}[node.attrs["encoding-type"]]
     parts = tuple(_member(node, name, path)[()] for name in ("data", "indices", "indptr"))
     try:
-        matrix = kind(parts, tuple(map(int, node.attrs["shape"])))
-        matrix.check_format(full_check=True)  # an index out of range would read foreign memory
+        matrix = as_csr(kind(parts, tuple(map(int, node.attrs["shape"]))), "X")
     except ValueError as error:
         raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
-    matrix = scipy.sparse.csr_array(matrix)
     matrix.sum_duplicates()
     return matrix
 

@@ -18,7 +18,7 @@ from dec_jax.data.options import TableOptions
 from dec_jax.data.sentinels import find_sentinels
 from dec_jax.data.shapes import flatten
 from dec_jax.data.tables import kind_of_file, with_text_names
-from dec_jax.validation import check_choice, check_samples
+from dec_jax.validation import as_csr, check_choice, check_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _in_memory(x: Any, name: str) -> Content:
     if scipy.sparse.issparse(x):
-        return Content(scipy.sparse.csr_array(x))
+        return Content(as_csr(x))
     return without_index(to_table(x, name)) if hasattr(x, "columns") else Content(np.asarray(x))
 
 

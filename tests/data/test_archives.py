@@ -105,11 +105,12 @@ def test_flipped_byte_in_an_archive(tmp_path, read):
         read(path)
 
 
-def test_sparse_matrix_with_an_index_out_of_range(tmp_path):
+@pytest.mark.parametrize(("part", "place", "value"), [("indices", 0, 99), ("indptr", -1, 0)])
+def test_sparse_matrix_that_would_read_foreign_memory(tmp_path, part, place, value):
     path = save_sparse(tmp_path / "x.npz")
     with np.load(path) as archive:
         content = dict(archive)
-    content["indices"][0] = 99
+    content[part][place] = value
     np.savez(path, **content)
     with pytest.raises(ValueError, match="is damaged"):
         read_samples(path)

@@ -54,6 +54,14 @@ def test_a_file_without_a_matrix(tmp_path):
         load(write(tmp_path / "mine.h5ad", None))
 
 
+@pytest.mark.parametrize("kind", ["csr", "csc"])
+def test_a_matrix_that_would_read_foreign_memory(tmp_path, kind):
+    x = scipy.sparse.csr_array(X).asformat(kind)
+    x.indptr[-1] = 0
+    with pytest.raises(ValueError, match="is damaged.*X must have pointers that rise"):
+        load(write(tmp_path / "mine.h5ad", x))
+
+
 @pytest.mark.parametrize("size", [0, 100, 1000])
 def test_a_damaged_file(tmp_path, size):
     path = write(tmp_path / "mine.h5ad", X)
