@@ -25,6 +25,9 @@ READS = ("reconstruction", "view", "clean", "neighbor", "pairs", "label")
 TermStates = tuple[Any, ...]
 N_TEMPERATURES = 40  # of deep k-means
 _GROWTH = np.cumprod([1.0, *2 ** (1 / np.log(np.arange(2, N_TEMPERATURES + 1)) ** 2)]).astype(np.float32)
+# A compiled program may subtract the rounded largest logit from the exact ones: beyond this, exp of the difference
+# overflows.
+LARGEST_LOGIT = 1e5
 COUNT = 100.0  # of samples that a centroid of k-means stands for, as in the DCN authors' code
 
 
@@ -470,7 +473,10 @@ def _running_means(inputs: StepInputs) -> tuple[jax.Array, jax.Array]:
 def _softmin_distance(inputs: StepInputs, start: jax.Array, steps_per_value: jax.Array) -> jax.Array:
     squared = squared_distances(inputs.z, inputs.centroids)
     value = jnp.minimum(inputs.step // steps_per_value, N_TEMPERATURES - 1).astype(jnp.int32)
-    logits = jnp.where(jnp.isfinite(inputs.log_q), -start * jnp.asarray(_GROWTH)[value] * squared, -jnp.inf)
+    takes_part = jnp.isfinite(inputs.log_q)
+    nearest = jnp.min(squared, axis=-1, keepdims=True, where=takes_part, initial=jnp.inf)
+    largest = LARGEST_LOGIT / jax.lax.stop_gradient(nearest)
+    logits = jnp.where(takes_part, -jnp.minimum(start * jnp.asarray(_GROWTH)[value], largest) * squared, -jnp.inf)
     return _mean(jnp.sum(jax.nn.softmax(logits) * squared, axis=-1), inputs)
 
 
