@@ -21,7 +21,7 @@ test: $(INSTALLED)
 	$(TEST) -m "not long"
 
 test-long: $(INSTALLED)
-	$(TEST) -m long
+	$(TEST) --no-loadscope-reorder -m long tests/test_estimator_checks.py tests  # the longest first
 
 test-fast: $(INSTALLED)
 	$(TEST) -m "not slow and not long"

@@ -34,6 +34,7 @@ def test_few_samples_are_all_neighbors():
     assert n2d.neighbors(rings(8)[0]).indices.shape == (8, 8)
 
 
+@pytest.mark.long
 def test_a_manifold_is_found_where_clusters_are_no_balls():
     z, y = rings()
     labels = n2d.n2d(z, 2)

@@ -117,6 +117,7 @@ def test_sparse_samples_are_clustered_like_dense_ones():
     np.testing.assert_allclose(*results, atol=1e-4)
 
 
+@pytest.mark.long
 def test_digits_are_clustered_better_than_their_graph_is(optimized):
     x, y = load_digits(return_X_y=True)
     found = scan.fit(jax.random.key(0), x / 16, 10, image_shape=(8, 8))

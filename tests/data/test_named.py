@@ -45,7 +45,7 @@ def test_unknown_name():
     assert all(name in str(raised.value) for name in NAMES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real_data
 def test_real_mnist(real_data):
     real_data("mnist")
@@ -72,7 +72,7 @@ def test_real_mnist_test_is_the_last_part_of_mnist(real_data):
     np.testing.assert_array_equal(test.y, mnist.y[60_000:])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real_data
 def test_real_fashion_mnist(real_data):
     real_data("fashion_mnist")

@@ -136,7 +136,7 @@ SWEEP = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_in_a_container_with_60_percent_of_the_memory_fewer_trials_lie_side_by_side(tmp_path, monkeypatch):
     """The container is said by files as the system has them; a process may use half of it."""
     needed, slots = {}, []

@@ -89,6 +89,7 @@ def test_of_several_partitions_the_one_from_which_the_loss_falls_lowest_counts(m
     assert "2 partitions" in outcome.remarks[0]
 
 
+@pytest.mark.long
 def test_a_table_that_is_a_mixture_of_gaussians_starts_from_it():
     rng = np.random.default_rng(5)
     y, factors, means = np.arange(600) % 3, rng.normal(size=(3, 4, 4)), 2.5 * rng.normal(size=(3, 4))
@@ -147,6 +148,7 @@ def test_without_steps_no_program_of_an_interval_is_compiled(monkeypatch):
     assert fit(10, **{"clustering.max_steps": 0, "start.steps": 2}).outcome.steps == 0
 
 
+@pytest.mark.long
 def test_a_cluster_five_hundred_times_smaller_than_the_other_is_found():
     y = np.arange(5010) >= 5000
     x = np.random.default_rng(0).normal(size=(5010, 5))

@@ -364,6 +364,7 @@ FEW = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 @pytest.mark.usefixtures("no_pictures")
 def test_real_text(real_data_dir, tmp_path):

@@ -111,6 +111,7 @@ def test_a_killed_run_goes_on_to_the_same_end(files, tmp_path):
     assert whole.result["steps"] == 2000
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures", "eager_saves")
 def test_an_interrupted_run_goes_on_from_its_partition(files, tmp_path, monkeypatch):
     settings = SMALL | {"start.kind": "n2d", "start.steps": 30}

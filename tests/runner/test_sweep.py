@@ -376,6 +376,7 @@ def kill(words, lines, seconds, **environment):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_pictures")
 def test_a_killed_sweep_goes_on_to_the_same_table(finished, tmp_path, compiled_programs):
     words = [*finished.words, "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
