@@ -40,7 +40,7 @@ KERNEL_INIT = "he"
 SMALL_UP_TO = 16  # pixels of an image's shorter side
 MOVED = MappingProxyType({"rotation": 15.0, "shift": 0.1, "scale": 0.15, "shear": 0.2})
 MOVED_SMALL = MappingProxyType({"rotation": 10.0, "shift": 0.05, "scale": 0.1, "shear": 0.1})  # by less than a pixel
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 BATCH_SIZE = 256
 LEAST_STEPS, MOST_STEPS = 800, 5000
 N_INTERVALS = 20  # nothing reads the target distribution: it is only watched
@@ -121,11 +121,11 @@ def _dense(n_features: int, n_clusters: int) -> Autoencoder:
 
 
 def default_steps(n_samples: int, batch_size: int = BATCH_SIZE) -> int:
-    """Steps of 256 samples: 30 √n, many epochs of few samples and few of many; no less than 800 and no more than 5,000.
+    """Steps of 256 samples: 100 ∛n, many epochs of few samples and few of many; no less than 800, no more than 5,000.
 
     Of other batches there are as many as see as many samples.
     """
-    steps = min(max(30 * math.sqrt(n_samples), LEAST_STEPS), MOST_STEPS)
+    steps = min(max(100 * math.cbrt(n_samples), LEAST_STEPS), MOST_STEPS)
     return round(steps * BATCH_SIZE / batch_size)
 
 

@@ -124,8 +124,8 @@ def test_digits_are_clustered_better_than_their_graph_is(optimized):
     assert adjusted_rand_score(y, found.labels) > max(0.9, adjusted_rand_score(y, found.start) + 0.003)
 
 
-@pytest.mark.parametrize(("n", "steps"), [(100, 800), (10_000, 3000), (70_000, 5000)])
-def test_steps_grow_with_the_root_of_the_samples_within_bounds(n, steps):
+@pytest.mark.parametrize(("n", "steps"), [(100, 800), (1000, 1000), (64_000, 4000), (1_000_000, 5000)])
+def test_steps_grow_with_the_cube_root_of_the_samples_within_bounds(n, steps):
     assert scan.default_steps(n) == steps
     assert scan.default_steps(n, 64) == 4 * steps
 
