@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 FOR_DEMO := $(VENV)/.installed-for-demo
 FOR_DOCS := $(VENV)/.installed-for-docs
 # Two processes on two cores, so one thread of OpenMP and BLAS each: threads without a core of their own wait for it.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: demo test test-long test-fast test-lowest faults fuzz fuzz-short lint docs wheel peers clean
 
@@ -27,11 +27,12 @@ test-fast: $(INSTALLED)
 	$(TEST) -m "not slow and not long"
 
 # The quick tests with the lowest versions that pyproject.toml allows.
+test-lowest: BIN := .venv-lowest/bin
 test-lowest:
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet uv
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
-	.venv-lowest/bin/python -m pytest --numprocesses 2 -m "not slow and not long"
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct --editable '.[test]'
+	$(TEST) -m "not slow and not long"
 
 # What the normal tests do of faults and strange input in seconds, at length: hours. Both can be repeated.
 faults: $(INSTALLED)

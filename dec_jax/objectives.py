@@ -309,7 +309,7 @@ def dkm(
     """Deep k-means (Fard et al. 2020): reconstruction + λ Σ_j w_ij ‖z_i − μ_j‖², w_ij = softmax_j(−a ‖z_i − μ_j‖²).
 
     The inverse temperature a takes `N_TEMPERATURES` values, a_{i+1} = 2^(1/ln(i)²)·a_i from i = 2 on, and stays at the
-    last: soft assignments become hard ones.
+    last: soft assignments become hard ones. Of a sample it is at most `LARGEST_LOGIT` / min_j ‖z_i − μ_j‖².
 
     Args:
         weight: λ, at least 0.

@@ -240,3 +240,10 @@ def test_a_sweep_without_trials_is_printed_too():
 
 def test_a_sweep_that_failed_as_a_whole_is_printed_too():
     assert "–" in printed(to_frame([{"trial": 0, K: 3, "error": "diverged"}]), (K,))
+
+
+def test_an_output_for_each_cluster_is_not_a_setting_that_was_swept():
+    rows = [{"id": str(k), "trial": k, "clustering.n_clusters": k, "network.bottleneck": k} for k in (3, 5)]
+    assert table.swept(to_frame(rows)) == ("clustering.n_clusters",)
+    rows[0]["network.bottleneck"] = 4
+    assert set(table.swept(to_frame(rows))) == {"clustering.n_clusters", "network.bottleneck"}
