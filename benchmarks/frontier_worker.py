@@ -2,8 +2,8 @@
 
 The folder holds `samples.npy` or `samples.npz` (sparse) and `about.json` with n_clusters and image_shape. Nothing here
 sees a label. The last line of its output is JSON: for each row of the method the seconds from raw samples to labels,
-with compilation and without imports, and the labels. It imports nothing of dec_jax but for our own methods, since the
-peers live in an environment of their own.
+with compilation and without imports, and the labels. It imports nothing of dec_jax but for our own methods and their
+histograms, since the peers live in an environment of their own.
 """
 
 import json
@@ -38,12 +38,13 @@ class Task:
         """Since the method began."""
         return time.perf_counter() - self.began
 
-    def has_directions(self) -> bool:
-        """Whether rows are compared by their cosine: they are sparse, or have unit norm."""
-        if scipy.sparse.issparse(self.x):
-            return True
-        norms = np.linalg.norm(self.x.astype(np.float32), axis=1)
-        return bool(np.ptp(norms) < 0.01)
+
+def has_directions(x: Any) -> bool:
+    """Whether rows are compared by their cosine: they are sparse, or have unit norm."""
+    if scipy.sparse.issparse(x):
+        return True
+    norms = np.linalg.norm(x.astype(np.float32), axis=1)
+    return bool(np.ptp(norms) < 0.01)
 
 
 def kmeans(task: Task) -> Found:
@@ -68,7 +69,12 @@ def pca_kmeans(task: Task) -> Found:
     return {"PCA + k-means": (task.seconds(), labels)}
 
 
-def umap(task: Task, n_neighbors: int = UMAP_NEIGHBORS, name: str = "UMAP") -> Found:
+def umap(
+    task: Task,
+    n_neighbors: int = UMAP_NEIGHBORS,
+    name: str = "UMAP",
+    represented: Callable[[Task], Any] = lambda task: task.x,
+) -> Found:
     """umap-learn, and k-means, a mixture of Gaussians and HDBSCAN on its embedding; noise is a cluster of its own."""
     import warnings
 
@@ -80,10 +86,9 @@ def umap(task: Task, n_neighbors: int = UMAP_NEIGHBORS, name: str = "UMAP") -> F
 
     task.began = time.perf_counter()
     np.random.seed(task.seed)  # a random_state would leave it one core
-    metric = "cosine" if task.has_directions() else "euclidean"
-    z = np.asarray(
-        umap_learn.UMAP(n_neighbors, metric=metric, **UMAP).fit_transform(task.x.astype(np.float32)), np.float64
-    )
+    x = represented(task).astype(np.float32)
+    metric = "cosine" if has_directions(x) else "euclidean"
+    z = np.asarray(umap_learn.UMAP(n_neighbors, metric=metric, **UMAP).fit_transform(x), np.float64)
     embedded, found = task.seconds(), {}
     methods = {
         f"{name} + k-means": KMeans(task.k, n_init=N_RESTARTS, random_state=task.seed),
@@ -95,6 +100,15 @@ def umap(task: Task, n_neighbors: int = UMAP_NEIGHBORS, name: str = "UMAP") -> F
         labels = method.fit_predict(z)
         found[row] = embedded + task.seconds(), labels
     return found
+
+
+def umap_of_histograms(task: Task) -> Found:
+    """`umap` of the histograms of gradients by which ours compares images."""
+    from dec_jax.hog import hog
+
+    if task.shape is None:
+        raise ValueError("umap-hog needs images")
+    return umap(task, name="UMAP of the histograms", represented=lambda task: hog(task.x, task.shape))
 
 
 def spectral(task: Task) -> Found:
@@ -147,6 +161,7 @@ METHODS: dict[str, Callable[[Task], Found]] = {
     "pca-kmeans": pca_kmeans,
     "umap": umap,
     "umap-15": partial(umap, n_neighbors=15, name="UMAP, 15 neighbours,"),
+    "umap-hog": umap_of_histograms,
     "spectral": spectral,
     **{preset: ours(preset) for preset in ("auto", "n2d", "fast")},
     **{f"clustpy-{name.lower()}": clustpy(name) for name in ("DEC", "IDEC", "DCN", "DDC", "N2D")},

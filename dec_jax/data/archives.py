@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse
 
-from dec_jax.data.packed import check_zip
+from dec_jax.data.packed import check_zip, damaged
 from dec_jax.validation import as_csr
 
 SAMPLE_KEYS = ("x", "X", "data")
@@ -81,23 +81,23 @@ def read_arrays(path: Path, mapped: bool | None = None) -> dict[str, Array | Non
                 return {"": _read_sparse(path)}
             return {key: _member(content, key) for key in content}
         except Exception as error:  # what numpy, scipy and zipfile raise for damaged bytes is not one family
-            if "Object arrays" in str(error):
+            if _is_of_objects(error):
                 return {"": None}
             raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> ValueError:
-    """Returns the error that says that a file cannot be read."""
-    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {str(error) or type(error).__name__}")
 
 
 def _member(content: Mapping[str, np.ndarray], key: str) -> np.ndarray | None:
     try:
         return _sound(content[key])
     except ValueError as error:
-        if "Object arrays" in str(error):
+        if _is_of_objects(error):
             return None
         raise
+
+
+def _is_of_objects(error: Exception) -> bool:
+    """Whether numpy refuses an array because it is of Python objects, by reading it or by mapping it."""
+    return any(words in str(error) for words in ("Object arrays", "Python objects"))
 
 
 def _sound(array: np.ndarray) -> np.ndarray:
@@ -176,9 +176,30 @@ def _joined(
             f"{path} must hold parts with samples of one shape, got {shapes}; part=train takes one of them"
         )
     labelled = all("y" in piece for piece in used.values())
-    y = [_numbers(path, piece["y"], arrays) for piece in used.values()] if labelled else None
+    y = _joined_labels(path, arrays, list(used.values())) if labelled else None
     sizes = " and ".join(f"{piece['x']} ({len(array)})" for piece, array in zip(used.values(), x, strict=True))
     note = (
         f"{path.name}: samples are {sizes}{', with their labels' if labelled else ''} (part: all, {', '.join(pieces)})"
     )
-    return Archive(np.concatenate(x), np.concatenate(y) if labelled else None, (note,))
+    return Archive(np.concatenate(x), y, (note,))
+
+
+def _joined_labels(path: Path, arrays: Mapping[str, Array | None], pieces: Sequence[Mapping[str, str]]) -> np.ndarray:
+    """The labels of the parts, one after the other.
+
+    Raises:
+        ValueError: there are more or fewer of them than samples of their part, or parts have labels of several kinds.
+    """
+    y = [_numbers(path, piece["y"], arrays) for piece in pieces]
+    for piece, labels in zip(pieces, y, strict=True):
+        if labels.ndim == 0 or len(labels) != len(arrays[piece["x"]]):
+            x_shape, y_shape = arrays[piece["x"]].shape, labels.shape
+            raise ValueError(
+                f"{path} must hold one label per sample, got {piece['x']} {x_shape}, {piece['y']} {y_shape}"
+            )
+    if len({(labels.shape[1:], labels.dtype.kind in "SUO") for labels in y}) > 1:
+        kinds = ", ".join(
+            f"{piece['y']} {labels.shape} {labels.dtype}" for piece, labels in zip(pieces, y, strict=True)
+        )
+        raise ValueError(f"{path} must hold labels of one kind in all parts, got {kinds}; part=train takes one of them")
+    return np.concatenate(y)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from dec_jax.data.archives import read_archive
 from dec_jax.data.extras import need
 from dec_jax.data.files import Content, read_samples, without_index
-from dec_jax.data.tables import TEXT_SUFFIXES, check_arrow, damaged, kind_of_file, with_text_names
+from dec_jax.data.packed import damaged
+from dec_jax.data.tables import TEXT_SUFFIXES, check_arrow, kind_of_file, with_text_names
 from dec_jax.data.text_blocks import read_text_blocks
 
 

@@ -217,12 +217,15 @@ def _kind_of_numbers(series: "pd.Series", numbers: np.ndarray, position: int) ->
         return "boolean"
     if len(present) < len(numbers) or (present != np.round(present)).any():
         return "number"
-    steps = np.diff(present)
+    if series.dtype.kind in "iu":  # as float64, neighbours above 2⁵³ would be equal
+        present = series.to_numpy(f"{series.dtype.kind}8")
+    earlier, later = present[:-1], present[1:]
     distinct = len(np.unique(present)) == len(present)
     if not series.name and position == 0:
         return "index" if distinct else "number"
-    counts = len(present) > 2 and (np.all(steps == 1) or np.all(steps == -1))
-    rises = position == 0 and len(present) > 10 and str(series.name) != "0" and (np.all(steps > 0) or np.all(steps < 0))
+    counts = len(present) > 2 and (np.all(later == earlier + 1) or np.all(earlier == later + 1))
+    rises = np.all(later > earlier) or np.all(later < earlier)
+    rises = position == 0 and len(present) > 10 and str(series.name) != "0" and rises
     return "id" if distinct and (counts or rises or _named_as_id(series)) else "number"
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dec_jax.data.packed import check_unpacked
+from dec_jax.data.packed import check_unpacked, damaged
 
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
@@ -49,7 +49,7 @@ class Numerals:
 
 def _number_pattern(numerals: Numerals) -> re.Pattern[str]:
     decimal = re.escape(numerals.decimal)
-    grouped = rf"|\d{{1,3}}(?:{re.escape(numerals.thousands)}\d{{3}})+" if numerals.thousands else ""
+    grouped = rf"|[1-9]\d{{0,2}}(?:{re.escape(numerals.thousands)}\d{{3}})+" if numerals.thousands else ""
     mantissa = rf"(?:(?:\d+{grouped})(?:{decimal}\d*)?|{decimal}\d+)"
     return re.compile(rf"[+-]?(?:{mantissa}(?:[eE][+-]?\d+)?|inf|infinity)", re.IGNORECASE)
 
@@ -111,7 +111,7 @@ def decode(content: bytes, path: Path) -> tuple[str, str]:
 def check_is_text(text: str, path: Path) -> None:
     """Refuses characters at the start of a file that no text has."""
     if re.search(r"[\x00-\x08\x0e-\x1f]", text[:SAMPLE_BYTES]):
-        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: it holds bytes that are not text")
+        raise damaged(path, "it holds bytes that are not text")
 
 
 def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> bytes:
@@ -124,7 +124,7 @@ def _unpack(content: bytes, packer: Callable[[io.BytesIO], Any], path: Path) -> 
         with packer(io.BytesIO(content)) as file:
             return file.read()
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
+        raise damaged(path, error) from error
 
 
 def marked_encoding(start: bytes) -> str | None:
@@ -141,7 +141,7 @@ def _decode_text(content: bytes, path: Path) -> tuple[str, str]:
         return content.decode(marked or "utf-8"), marked or "utf-8"
     except UnicodeDecodeError as error:
         if marked:
-            raise ValueError(f"{path} is damaged, or is not a {path.suffix} file: {error}") from error
+            raise damaged(path, error) from error
     return content.decode("cp1252", errors="replace"), "cp1252"
 
 
@@ -161,9 +161,7 @@ def sniff(text: str, path: Path) -> Dialect:
         raise ValueError(f"{path} must hold at least one sample, got an empty file")
     separator, rows, ends = _separate(body, told)
     if not rows:
-        raise ValueError(
-            f"{path} is damaged, or is not a {path.suffix} file: its first line cannot be split into fields"
-        )
+        raise damaged(path, "its first line cannot be split into fields")
     numerals = _numerals(rows[1:] or rows, separator, path)
     names = header_of(rows, numerals)
     if names is not None:
@@ -209,7 +207,7 @@ def _split(lines: list[str], separator: str) -> tuple[list[list[str]], list[int]
 def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]], list[int]]:
     if told:
         return told, *_split(lines, told)
-    best, best_score = ",", (0.0, 0.0, 0)
+    best, best_score = ",", (0.0, False, 0.0, 0)
     for separator in SEPARATORS:
         rows, _ = _split(lines, separator)
         if not rows:
@@ -224,8 +222,9 @@ def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]],
         even = 1.0 if only_header_differs else count / len(rows)
         if separator == WHITESPACE and numeric < 1 and (best_score[0] == 1 or len(rows[0]) < width - 1):
             continue  # spaces between words of a text
-        if (even, numeric, width) > best_score:
-            best, best_score = separator, (even, numeric, width)
+        score = even, count == len(rows), numeric, width  # a header that fits before a value that is a number
+        if score > best_score:
+            best, best_score = separator, score
     return best, *_split(lines, best)
 
 

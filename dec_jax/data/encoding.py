@@ -271,7 +271,7 @@ def encode_part(encoding: Encoding, frame: "pd.DataFrame", tally: Tally) -> Enco
     known = {column.name for column in encoding.columns}
     tally.new_columns |= dict.fromkeys(name for name in frame.columns if name not in known)
     x = np.concatenate(parts, axis=1) if parts else np.empty((len(frame), 0))
-    ids, labels = (_column_of(encoding, frame, action) for action in (IDS, LABELS))
+    ids, labels = ids_of(encoding, frame), _column_of(encoding, frame, LABELS)
     if rows is not None:
         ids = np.arange(len(frame)) if ids is None else ids
         x, ids, labels = x[rows], ids[rows], None if labels is None else labels[rows]
@@ -286,6 +286,11 @@ def _few(names: Any) -> str:
 def id_name(encoding: Encoding, frame: "pd.DataFrame") -> str | None:
     """Returns the name of the column that names the samples of a table; None where no column does."""
     return _name_of(encoding, frame, IDS)
+
+
+def ids_of(encoding: Encoding, frame: "pd.DataFrame") -> np.ndarray | None:
+    """Returns what names the rows (n,) of a table, those that are left out included; None where no column does."""
+    return _column_of(encoding, frame, IDS)
 
 
 def _column_of(encoding: Encoding, frame: "pd.DataFrame", action: str) -> np.ndarray | None:

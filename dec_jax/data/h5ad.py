@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from dec_jax.data.extras import need
-from dec_jax.data.packed import LIMIT, check_unpacked
+from dec_jax.data.packed import LIMIT, check_unpacked, damaged
 from dec_jax.validation import as_csr, check_choice
 
 PROBE = Path(__file__).with_name("h5ad_probe.py")
@@ -65,7 +65,7 @@ def read_h5ad(path: Path, label_column: str | None = None) -> Annotated:
                 labels,
             )
     except (OSError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
+        raise damaged(path, error) from error
 
 
 def _check_text(path: Path) -> None:
@@ -81,7 +81,7 @@ def _check_text(path: Path) -> None:
     done = subprocess.run(words, env=found_here, capture_output=True, text=True, errors="replace")
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or [f"reading its text ended with status {done.returncode}"]
-        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {said[0]}")
+        raise damaged(path, said[0])
 
 
 def _member(group: Any, name: str, path: Path) -> Any:
@@ -91,7 +91,10 @@ def _member(group: Any, name: str, path: Path) -> Any:
         ValueError: it is a link, lies in another file, or is too large.
     """
     message = f"{path} holds {name!r}, a link or a part of another file: it is not read"
-    if type(group.get(name, getlink=True)).__name__ != "HardLink":
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise damaged(path, f"it lacks {name!r} in {group.name}")
+    if type(link).__name__ != "HardLink":
         raise ValueError(message)
     node = group[name]
     is_array = not isinstance(node, Mapping) and hasattr(node, "shape")
@@ -110,7 +113,7 @@ def _matrix(node: Any, path: Path) -> np.ndarray | scipy.sparse.csr_array:
     try:
         matrix = as_csr(kind(parts, tuple(map(int, node.attrs["shape"]))), "X")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, or is not an .h5ad file: {error}") from error
+        raise damaged(path, error) from error
     matrix.sum_duplicates()
     return matrix
 
@@ -122,6 +125,9 @@ def _index(group: Any, path: Path) -> np.ndarray | None:
 
 def _column(group: Any, name: str, path: Path) -> np.ndarray:
     node = _member(group, name, path)
+    if isinstance(node, Mapping) and "values" in node:  # of a nullable type
+        values, is_missing = (_member(node, part, path)[()] for part in ("values", "mask"))
+        return np.where(is_missing, None, _text(values).astype(object))
     if isinstance(node, Mapping):  # a category: codes, of which −1 is a missing value
         categories = np.append(_text(_member(node, "categories", path)[()]).astype(object), None)
         return categories[_member(node, "codes", path)[()]]

@@ -134,12 +134,14 @@ def read_labels(path: str | os.PathLike[str], n_samples: int | None = None, ids:
     Args:
         path: the file.
         n_samples: how many labels there should be: of a text file with one line more, the first is the header.
-        ids: (n_samples,) what names the samples; labels of a table whose ids are the same are put in that order.
+        ids: (n_samples,) what names the samples, None for 0, 1, …; labels of a table with these ids are put in that
+            order.
 
     Raises:
         FileNotFoundError: there is no such file.
         TypeError: it holds Python objects, or labels that are not integers or names.
-        ValueError: its kind is unknown, it is damaged, or it does not say which values are the labels.
+        ValueError: its kind is unknown, it is damaged, it does not say which values are the labels, or it names some of
+            the samples but not all.
     """
     path = Path(path).expanduser()
     kind = kind_of_file(path)
@@ -153,7 +155,7 @@ def read_labels(path: str | os.PathLike[str], n_samples: int | None = None, ids:
     if kind in TEXT_SUFFIXES and (rows := _single_column(path)) is not None:
         values, notes = _without_header(rows, n_samples, path.name)
     else:
-        values, notes = _column_of_table(path, ids)
+        values, notes = _column_of_table(path, range(n_samples or 0) if ids is None else ids)
     labels = as_labels(values, str(path))
     return labels._replace(notes=(*notes, *labels.notes))
 
@@ -174,7 +176,10 @@ def _single_column(path: Path) -> list[str] | None:
     with open(path, "rb") as file:
         text, _ = decode(file.read(), path)
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    for separator in (",", ";", "\t"):
+    words = [line.split() for line in lines if line.strip()]
+    if len(words) > 1 and all(len(pair) == 2 for pair in words) and len({first for first, _ in words}) == len(words):
+        return None  # ids and labels
+    for separator in (",", ";", "\t", "|"):
         try:
             widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
         except csv.Error:
@@ -208,7 +213,7 @@ def _without_header(fields: list[str], n_samples: int | None, name: str) -> tupl
     return fields, ()
 
 
-def _column_of_table(path: Path, ids: np.ndarray | None) -> tuple[Any, tuple[str, ...]]:
+def _column_of_table(path: Path, ids: Sequence[Any] | np.ndarray) -> tuple[Any, tuple[str, ...]]:
     table = read_table(path)
     frame = table.frame
     chosen = [name for name in frame.columns if name.lower() in LABEL_NAMES]
@@ -226,19 +231,33 @@ def _column_of_table(path: Path, ids: np.ndarray | None) -> tuple[Any, tuple[str
     series = frame[chosen[0]]
     notes = [*table.notes, f"{path.name}: the labels are the column {chosen[0]!r}"]
     for name in found:
-        order = _order(ids, frame[name].to_numpy())
-        if order is not None:
+        order = _order(ids, frame[name].to_numpy(), f"{path.name}, column {name!r},")
+        if order is None:
+            continue
+        if len(order) < len(series) or (order != np.arange(len(order))).any():
             notes.append(f"{path.name}: labels are put in the order of the samples by the column {name!r}")
-            return series.to_numpy()[order], tuple(notes)
+        return series.to_numpy()[order], tuple(notes)
+    if found and not isinstance(ids, range):
+        notes.append(f"{path.name}: its ids are not those of the samples: labels are taken in the order of the file")
     return series, tuple(notes)
 
 
-def _order(ids: np.ndarray | None, found: Sequence[Any]) -> np.ndarray | None:
-    """Returns which row of the labels belongs to each sample, where the ids are the same in another order."""
-    if ids is None or len(ids) != len(found):
-        return None
+def _order(ids: Sequence[Any] | np.ndarray, found: Sequence[Any], where: str) -> np.ndarray | None:
+    """Returns which row of the labels belongs to each sample, by their ids; None where these name something else.
+
+    Raises:
+        ValueError: they name some of the samples but not all, and the samples have ids of their own.
+    """
     place = {str(value): i for i, value in enumerate(found)}
-    order = np.array([place.get(str(value), -1) for value in ids])
-    if len(place) != len(found) or (order < 0).any() or (order == np.arange(len(order))).all():
+    order = np.array([place.get(str(value), -1) for value in ids], np.int64)
+    if len(place) != len(found) or (order < 0).all():
         return None
-    return order
+    if (order >= 0).all():
+        return order
+    if isinstance(ids, range):
+        return None
+    unknown = str(ids[np.flatnonzero(order < 0)[0]])
+    raise ValueError(
+        f"{where} must name every sample, got none for {unknown!r} and {int((order < 0).sum()) - 1} others; "
+        "without that column labels are taken in the order of the file"
+    )

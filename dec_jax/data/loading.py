@@ -3,13 +3,13 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from dec_jax.data.dataset import Dataset
-from dec_jax.data.encoding import encode, fit_encoding
+from dec_jax.data.encoding import encode, fit_encoding, ids_of
 from dec_jax.data.extras import need
 from dec_jax.data.files import SAMPLE_SUFFIXES, Content, read_samples, without_index
 from dec_jax.data.labels import Labels, as_labels, read_labels
@@ -55,7 +55,8 @@ def load(
         if options not in (None, TableOptions()):
             raise ValueError(f"options of tables need a file of your own, got the data set {name_or_path!r}")
         dataset = load_named(name_or_path, data_dir)
-        return dataset if labels is None else _labelled(dataset, read_labels(labels, dataset.x.shape[0]), str(labels))
+        n = dataset.x.shape[0]
+        return dataset if labels is None else _labelled(dataset, read_labels(labels, n), str(labels), n)
     options = options or TableOptions()
     path = _path(name_or_path)
     content = read_samples(path, options)
@@ -121,32 +122,24 @@ def _dataset(name: str, content: Content, labels: Any, options: TableOptions, sh
         if content.feature_names:
             x = x.set_axis(list(content.feature_names), axis=1)
     if table:
-        dataset, rows, found = _from_table(name, x, content, options, shown)
+        found = _from_table(name, x, content, options, shown)
     else:
-        dataset, rows, found = _from_array(name, x, content, options, shown)
-    n = len(x) if table else x.shape[0]
+        found = _Found(_from_array(name, x, content, options, shown), x.shape[0], content.ids)
+    labels = found.labels if labels is None else labels
     if labels is None:
-        labels = found
-    if labels is None:
-        return dataset
+        return found.dataset
     shown = str(labels) if isinstance(labels, Path) else f"the labels in {shown}"
-    read = (
-        read_labels(labels, n, dataset.ids if rows is None else None)
-        if isinstance(labels, Path)
-        else as_labels(labels, shown)
-    )
-    if read.y is not None and len(read.y) != n:
-        raise ValueError(f"{shown} must hold one label per sample, shape ({n},), got shape {read.y.shape}")
-    if rows is not None and read.y is not None:
-        read = read._replace(y=read.y[rows])
-    return _labelled(dataset, read, shown)
+    read = read_labels(labels, found.n, found.ids) if isinstance(labels, Path) else as_labels(labels, shown)
+    return _labelled(found.dataset, read, shown, found.n, found.rows)
 
 
-def _labelled(dataset: Dataset, labels: Labels, shown: str) -> Dataset:
-    n = dataset.x.shape[0]
-    if labels.y is not None and len(labels.y) != n:
-        raise ValueError(f"{shown} must hold one label per sample, shape ({n},), got shape {labels.y.shape}")
-    return replace(dataset, y=labels.y, class_names=labels.class_names, notes=(*dataset.notes, *labels.notes))
+def _labelled(dataset: Dataset, labels: Labels, shown: str, n: int, rows: np.ndarray | None = None) -> Dataset:
+    """The data set with labels of all n samples, of which it may hold some rows."""
+    y = labels.y
+    if y is not None and len(y) != n:
+        raise ValueError(f"{shown} must hold one label per sample, shape ({n},), got shape {y.shape}")
+    y = y if y is None or rows is None else y[rows]
+    return replace(dataset, y=y, class_names=labels.class_names, notes=(*dataset.notes, *labels.notes))
 
 
 def _needs_table(x: Any, options: TableOptions) -> bool:
@@ -167,9 +160,7 @@ def _needs_table(x: Any, options: TableOptions) -> bool:
         return x.dtype.kind == "f" and bool(np.isnan(x.sum(dtype=np.float64))) and bool(np.isnan(x).any())
 
 
-def _from_array(
-    name: str, x: Any, content: Content, options: TableOptions, shown: str
-) -> tuple[Dataset, np.ndarray | None, Any]:
+def _from_array(name: str, x: Any, content: Content, options: TableOptions, shown: str) -> Dataset:
     notes = content.notes
     image_shape = options.image_shape or content.image_shape
     if isinstance(x, np.ndarray):
@@ -180,16 +171,29 @@ def _from_array(
         flatten(np.empty((1, x.shape[1]), np.int8), image_shape)  # whether the shape fits
     else:
         notes = (*notes, *find_sentinels(x, content.feature_names))
-    dataset = Dataset(
-        name, x, image_shape=image_shape, feature_names=content.feature_names, ids=content.ids, notes=notes
-    )
-    return dataset, None, None
+    return Dataset(name, x, image_shape=image_shape, feature_names=content.feature_names, ids=content.ids, notes=notes)
 
 
-def _from_table(
-    name: str, frame: "pd.DataFrame", content: Content, options: TableOptions, shown: str
-) -> tuple[Dataset, np.ndarray | None, Any]:
-    """Returns the samples of a table, the rows they are where some are left out, and its column of labels."""
+class _Found(NamedTuple):
+    """A data set before its labels are known.
+
+    Attributes:
+        dataset: the samples.
+        n: rows, those that are left out included.
+        ids: (n,) of all rows, or None.
+        rows: the ones that are samples; None for all.
+        labels: (n,) values of the column of labels, or None.
+    """
+
+    dataset: Dataset
+    n: int
+    ids: np.ndarray | None
+    rows: np.ndarray | None = None
+    labels: Any = None
+
+
+def _from_table(name: str, frame: "pd.DataFrame", content: Content, options: TableOptions, shown: str) -> _Found:
+    """Returns the samples of a table, and its column of labels."""
     if not len(frame) or not frame.shape[1]:
         raise ValueError(f"{shown} must hold at least one sample and one feature, got shape {frame.shape}")
     try:
@@ -204,9 +208,6 @@ def _from_table(
     names = encoding.feature_names
     notes = (*content.notes, *notes, *encoded.notes, *find_sentinels(x, names))
     image_shape = flatten(x, options.image_shape).image_shape
-    found = None
-    if options.label_column:
-        found = frame[options.label_column]
     dataset = Dataset(
         name,
         x,
@@ -216,4 +217,6 @@ def _from_table(
         encoding=encoding,
         notes=tuple(dict.fromkeys(notes)),
     )
-    return dataset, encoded.rows, found
+    labels = frame[options.label_column] if options.label_column else None
+    every = ids_of(encoding, frame)
+    return _Found(dataset, len(frame), content.ids if every is None else every, encoded.rows, labels)

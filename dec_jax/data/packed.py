@@ -1,4 +1,4 @@
-"""Files that hold more than their size says: what they unpack to is checked before it is held."""
+"""Files that are damaged, or hold more than their size says: what they unpack to is checked before it is held."""
 
 import stat
 import zipfile
@@ -7,6 +7,12 @@ from typing import BinaryIO
 
 LIMIT = 200 * 2**20  # bytes that any file may unpack to
 TIMES = 100  # and how many times its own size: more is not data, but a bomb
+
+
+def damaged(path: Path, reason: object) -> ValueError:
+    """Returns the error that says that a file cannot be read, and why: by an error, or in a few words."""
+    words = " ".join(str(reason).split()) or type(reason).__name__
+    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {words}")
 
 
 def check_unpacked(path: Path, n_bytes: int, packed: int | None = None) -> None:

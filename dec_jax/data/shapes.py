@@ -33,7 +33,7 @@ def flatten(x: np.ndarray, image_shape: tuple[int, ...] | None = None) -> Flat:
 
     Args:
         x: (n, …); an array with fewer than two axes stays as it is.
-        image_shape: of one sample, in place of what its shape says.
+        image_shape: of one sample, in place of what its shape says; of (c, h, w) the channels come last then, too.
 
     Raises:
         ValueError: `image_shape` does not fit.
@@ -44,6 +44,8 @@ def flatten(x: np.ndarray, image_shape: tuple[int, ...] | None = None) -> Flat:
     if image_shape is not None:
         if math.prod(image_shape) != size:
             raise ValueError(f"image_shape {image_shape} needs {math.prod(image_shape)} numbers per sample, got {size}")
+        if len(image_shape) == 3 and x.shape[1:] == (image_shape[2], *image_shape[:2]) != tuple(image_shape):
+            x = np.moveaxis(x, 1, -1)
         return Flat(x.reshape(len(x), size), image_shape, ())
     if x.ndim == 2:
         return Flat(x, None, ())

@@ -11,7 +11,7 @@ from dec_jax.data.scaling import Samples, centre_and_spread, fit_scaling
 
 PIXEL_DATA = ("mnist", "mnist-test", "fashion_mnist")
 SCALED_DATA = ("stl10-hog",)  # the recipe's scaling is a part of the features
-SAMPLE_ROWS = 10_000
+SAMPLE_ROWS = 10_000  # at most, evenly spread: what does not need all of them is found by these
 MANY = 16  # features from which a shared range or zeros say what they are
 OWNED = 3.0  # times that a standard deviation exceeds the spread of the middle: outliers own it
 
@@ -45,8 +45,9 @@ def default_rule(data: Dataset | Samples) -> Suggestion:
         return _of_named(dataset)
     if scipy.sparse.issparse(dataset.x):
         return Suggestion("tfidf", "rows are sparse")
-    x = _some_rows(np.asarray(dataset.x))
-    if found := _of_images(x, dataset.image_shape) or _of_rows(x):
+    whole = np.asarray(dataset.x)
+    x = whole[:: -(-len(whole) // SAMPLE_ROWS)]
+    if found := _of_images(x, whole.min(axis=0), whole.max(axis=0), dataset.image_shape) or _of_rows(x):
         return found
     if owned := _owned_by_outliers(x, dataset):
         return Suggestion("robust", f"outliers own the scale of {owned}")
@@ -61,18 +62,16 @@ def _of_named(dataset: Dataset) -> Suggestion:
     return Suggestion("tfidf", "rows are sparse") if scipy.sparse.issparse(dataset.x) else Suggestion("rms", "pixels")
 
 
-def _some_rows(x: np.ndarray) -> np.ndarray:
-    """At most SAMPLE_ROWS rows, evenly spread, with the extremes of each column still found by who needs them."""
-    return x[:: max(1, len(x) // SAMPLE_ROWS)]
-
-
 def _whole_numbers(x: np.ndarray) -> bool:
     return x.dtype.kind in "iu" or (x.dtype.kind == "f" and bool((x == np.round(x)).all()))
 
 
-def _of_images(x: np.ndarray, image_shape: tuple[int, ...] | None) -> Suggestion | None:
-    low, high = float(x.min()), float(x.max())
-    if not image_shape and not (x.shape[1] >= MANY and _whole_numbers(x) and _share_range(x, low, high)):
+def _of_images(
+    x: np.ndarray, lowest: np.ndarray, highest: np.ndarray, image_shape: tuple[int, ...] | None
+) -> Suggestion | None:
+    """For some rows (s, d), and the lowest and highest value (d,) of each column of all rows."""
+    low, high = float(lowest.min()), float(highest.max())
+    if not image_shape and not (x.shape[1] >= MANY and _whole_numbers(x) and _share_range(lowest, highest)):
         return None
     what = "images" if image_shape else f"{x.shape[1]} features that share one range"
     if _whole_numbers(x) and low >= 0 and 16 < high <= 255:
@@ -82,12 +81,11 @@ def _of_images(x: np.ndarray, image_shape: tuple[int, ...] | None) -> Suggestion
     return Suggestion("rms", f"{what}, {low:g} to {high:g}")
 
 
-def _share_range(x: np.ndarray, low: float, high: float) -> bool:
+def _share_range(lowest: np.ndarray, highest: np.ndarray) -> bool:
     """Whether most features that vary reach to more than half of the largest value, and all lie in [0, 255]."""
-    if low != 0 or not 2 <= high <= 255:
+    if lowest.min() != 0 or not 2 <= highest.max() <= 255:
         return False
-    varies = x.min(axis=0) < x.max(axis=0)
-    return bool((x.max(axis=0)[varies] > high / 2).mean() > 0.6)
+    return bool((highest[lowest < highest] > highest.max() / 2).mean() > 0.6)
 
 
 def _of_rows(x: np.ndarray) -> Suggestion | None:

@@ -5,13 +5,13 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, decode, header_of, sniff
+from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, Numerals, decode, header_of, sniff
 from dec_jax.data.extras import need
-from dec_jax.data.packed import check_unpacked, check_zip
+from dec_jax.data.packed import check_unpacked, check_zip, damaged
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +38,8 @@ class Table(NamedTuple):
 
 def kind_of_file(path: Path) -> str:
     """Returns the suffix that says what a file is, in lower case: ".csv" for Data.CSV and packed.csv.gz."""
-    suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() if suffix in PACKED_SUFFIXES else suffix
+    suffix, packed = path.suffix.lower(), Path(path.stem).suffix.lower()
+    return packed if suffix in PACKED_SUFFIXES and packed in TEXT_SUFFIXES else suffix
 
 
 def read_table(path: Path) -> Table:
@@ -82,12 +82,6 @@ def with_text_names(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
     return frame.set_axis(names, axis=1)
 
 
-def damaged(path: Path, error: Exception) -> ValueError:
-    """Returns the error that says that a file cannot be read."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {reason}")
-
-
 def _read_text(path: Path) -> Table:
     import pandas as pd
 
@@ -102,6 +96,7 @@ def _read_text(path: Path) -> Table:
         warnings.simplefilter("ignore")
         try:
             frame = pd.read_csv(io.BytesIO(body.encode("utf-8", "surrogatepass")), **parser_options(dialect))
+            frame = with_thousands(frame, dialect.numerals)
         except Exception as error:  # what the parser raises for damaged bytes is not one family
             raise uneven(path, io.StringIO(body), dialect) or damaged(path, error) from error
     if frame.iloc[:, -1].isna().any() and (problem := uneven(path, io.StringIO(body), dialect)):
@@ -110,18 +105,46 @@ def _read_text(path: Path) -> Table:
 
 
 def parser_options(dialect: Dialect) -> dict[str, Any]:
-    """Returns how pandas reads the rows below the header of a text table."""
+    """Returns how pandas reads the rows below the header of a text table, but for `with_thousands`."""
     return {
         "sep": dialect.separator,
         "header": None,
         "decimal": dialect.numerals.decimal,
-        "thousands": dialect.numerals.thousands,
         "na_values": list(MISSING),
         "keep_default_na": False,
         "skipinitialspace": True,
         "low_memory": False,
         **_exact_floats(),
     }
+
+
+def with_thousands(frame: "pd.DataFrame", numerals: Numerals, words: Container[int] = frozenset()) -> "pd.DataFrame":
+    """Returns the frame with numbers in each column whose fields are all numbers, some with a thousands sign.
+
+    pandas would take the sign out of dates and versions too.
+
+    Args:
+        frame: as pandas reads it, columns named by their places.
+        numerals: how numbers are written.
+        words: places of columns that are not numbers elsewhere in the table.
+    """
+    if numerals.thousands is None:
+        return frame
+    for place in frame.columns:
+        column = frame[place]
+        if place in words or column.dtype.kind in "biuf":
+            continue
+        if all(numerals.matches(str(field)) for field in column.dropna()):
+            frame[place] = _numbers(column, numerals)
+    return frame
+
+
+def _numbers(column: "pd.Series", numerals: Numerals) -> "pd.Series":
+    import pandas as pd
+
+    plain = column.str.strip().str.replace(numerals.thousands, "").str.replace(numerals.decimal, ".")
+    numbers = pd.to_numeric(plain)
+    return numbers if numbers.dtype.kind in "iu" else plain.astype(float)  # the number that Python reads
 
 
 def _exact_floats() -> dict[str, str]:

@@ -18,17 +18,17 @@ from dec_jax.data.dialects import (
     marked_encoding,
     sniff,
 )
-from dec_jax.data.packed import check_unpacked
+from dec_jax.data.packed import check_unpacked, damaged
 from dec_jax.data.tables import (
     COMMENT,
     are_comments,
     column_names,
-    damaged,
     describe,
     pandas_version,
     parser_options,
     uneven,
     with_text_names,
+    with_thousands,
 )
 
 if TYPE_CHECKING:
@@ -210,6 +210,9 @@ def _parse(text: _Text, dialect: Dialect, rows: int, types: dict[int, Any]) -> I
     """The rows as pandas reads them, columns named by their places."""
     import pandas as pd
 
+    words = {place for place, kind in types.items() if kind is str}
+    if dialect.numerals.thousands:  # pandas reads those numbers as text
+        types = dict.fromkeys(words, str)
     options = parser_options(dialect) | {"chunksize": rows, "dtype": types or None}
     parts = None
     while True:
@@ -224,7 +227,7 @@ def _parse(text: _Text, dialect: Dialect, rows: int, types: dict[int, Any]) -> I
                 raise _uneven(text, dialect) or damaged(text.path, error) from error
         if part is None:
             return
-        yield part.reset_index(drop=True)
+        yield with_thousands(part.reset_index(drop=True), dialect.numerals, words)
 
 
 def _uneven(text: _Text, dialect: Dialect) -> ValueError | None:

@@ -7,7 +7,7 @@ METHODS = {
     "kmeans": "k-means on the input",
     "umap": "k-means on UMAP of the input",
     "autoencoder_kmeans": "k-means on the embedding",
-    "graph": "partition of the neighbours",
+    "graph": "partition of the samples",
     "n2d": "N2D on the embedding",  # where clustering starts from it
     "final": "DEC",
 }

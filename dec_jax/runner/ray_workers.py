@@ -153,57 +153,86 @@ def run(
     """
     ray = _ray()
     workers = _workers(ray, options.data_shards)
-    sizes = sizes_of(configs, workers.count)
-    work = Work(uuid.uuid4().hex, split.portable(), sizes, options, workers.neighbours)
-    # A group that lost its worker is started again from here, with the trials that are left of it.
-    task = ray.remote(max_retries=0, **workers.needs)(_run_group)
-    shared = ray.put(work)
+    work = Work(uuid.uuid4().hex, split.portable(), sizes_of(configs, workers.count), options, workers.neighbours)
     groups = make_groups(batches, workers.count)
-    total, done = sum(map(len, groups)), 0
+    tasks = _Tasks(ray, work, workers, groups)
+    total = sum(map(len, groups))
     progress.start(f"trials on {workers.count} workers", total)
-    watch = _Watch(ray.get_runtime_context().gcs_address)
-
-    def start(group: list[Trial]) -> Any:
-        return task.remote(shared, group, SECONDS_BETWEEN_BEATS)
-
-    running = {start(group): (group, MAX_RETRIES) for group in groups}
-    begun: set[Any] = set()
     try:
-        while running:
-            heard, _ = ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS, fetch_local=False)
-            # A group that has not begun waits for a worker that others may have.
-            watch.look(is_silent=not heard and not begun.isdisjoint(running))
-            if not heard:
-                continue
-            (stream,) = heard
-            begun.add(stream)
-            group, retries = running[stream]
-            try:
-                row = ray.get(next(stream), timeout=SECONDS_TO_FETCH)
-            except StopIteration:
-                del running[stream]
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-            except ray.exceptions.RayError as error:
-                if not retries:
-                    raise ValueError(
-                        f"a group of {len(group)} trials lost its worker again and again ({GOES_ON}): {error}"
-                    ) from None
-                del running[stream]
-                again = start(group)
-                running[again] = group, retries - 1
-                begun.add(again)  # there was a worker for it
-            else:
-                if row is None:
-                    continue
-                group[:] = [trial for trial in group if trial.id != row["id"]]
-                done += 1
-                progress.advance(done, left=total - done)
-                yield row
+        for done, row in enumerate(tasks.rows(), 1):
+            progress.advance(done, left=total - done)
+            yield row
     finally:
-        for stream in running:
-            ray.cancel(stream, force=True)
+        tasks.cancel()
     progress.finish(f"{total} trials")
+
+
+class _Tasks:
+    """The remote tasks of groups; one that loses its worker is started again with the trials that are left of it.
+
+    Args:
+        ray: the module, connected.
+        work: what all tasks share.
+        workers: what the cluster offers.
+        groups: trials, from `make_groups`.
+    """
+
+    def __init__(self, ray: types.ModuleType, work: Work, workers: Workers, groups: Sequence[list[Trial]]) -> None:
+        self._ray = ray
+        self._task = ray.remote(max_retries=0, **workers.needs)(_run_group)
+        self._shared = ray.put(work)
+        self._watch = _Watch(ray.get_runtime_context().gcs_address)
+        self._running = {self._start(group): (group, MAX_RETRIES) for group in groups}
+        self._begun: set[Any] = set()
+
+    def _start(self, group: list[Trial]) -> Any:
+        return self._task.remote(self._shared, group, SECONDS_BETWEEN_BEATS)
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of the trials, as they arrive."""
+        while self._running:
+            heard, _ = self._ray.wait(
+                list(self._running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS, fetch_local=False
+            )
+            # A group that has not begun waits for a worker that others may have.
+            self._watch.look(is_silent=not heard and not self._begun.isdisjoint(self._running))
+            for stream in heard:
+                self._begun.add(stream)
+                row = self._next(stream)
+                if row is not None:
+                    yield row
+
+    def _next(self, stream: Any) -> Row | None:
+        """What a task says next: a row, or None where it only lives, has ended, or was started again."""
+        group, _ = self._running[stream]
+        try:
+            row = self._ray.get(next(stream), timeout=SECONDS_TO_FETCH)
+        except StopIteration:
+            del self._running[stream]
+            return None
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            self._start_again(stream, error)
+            return None
+        if row is not None:
+            group[:] = [trial for trial in group if trial.id != row["id"]]
+        return row
+
+    def _start_again(self, stream: Any, error: Exception) -> None:
+        group, retries = self._running.pop(stream)
+        if not retries:
+            raise ValueError(
+                f"a group of {len(group)} trials lost its worker again and again ({GOES_ON}): {error}"
+            ) from None
+        again = self._start(group)
+        self._running[again] = group, retries - 1
+        self._begun.add(again)  # there was a worker for it
+
+    def cancel(self) -> None:
+        """Ends the tasks that are left."""
+        for stream in self._running:
+            self._ray.cancel(stream, force=True)
 
 
 class _Watch:

@@ -87,9 +87,7 @@ def test_a_worker_reads_samples_and_sees_no_label(convert, tmp_path):
     assert metrics.accuracy(Y, np.asarray(rows["k-means"]["labels"])) == 1
 
 
-def test_unit_rows_and_sparse_samples_are_directions(tmp_path):
-    (tmp_path / "about.json").write_text(json.dumps({"n_clusters": 3, "image_shape": None}))
-    np.save(tmp_path / "samples.npy", X / np.linalg.norm(X, axis=1, keepdims=True))
-    assert frontier_worker.Task(tmp_path, 0).has_directions()
-    np.save(tmp_path / "samples.npy", X)
-    assert not frontier_worker.Task(tmp_path, 0).has_directions()
+def test_unit_rows_and_sparse_samples_are_directions():
+    assert frontier_worker.has_directions(X / np.linalg.norm(X, axis=1, keepdims=True))
+    assert frontier_worker.has_directions(scipy.sparse.csr_array(X))
+    assert not frontier_worker.has_directions(X)

@@ -178,6 +178,22 @@ def test_labels_of_one_part_alone_are_not_used(tmp_path):
     assert (archive.x.shape, archive.y) == ((6, 2), None)
 
 
+def test_labels_that_do_not_fit_their_part(tmp_path):
+    np.savez(tmp_path / "x.npz", x_train=X, y_train=[0, 1, 0, 1], x_test=X, y_test=[1, 0])
+    with pytest.raises(ValueError, match=r"one label per sample, got x_train \(3, 2\), y_train \(4,\)"):
+        read_samples(tmp_path / "x.npz")
+    for y in (np.array([[1], [0], [1]]), np.array(["a", "b", "a"])):
+        np.savez(tmp_path / "x.npz", x_train=X, y_train=[0, 1, 0], x_test=X, y_test=y)
+        with pytest.raises(ValueError, match="labels of one kind in all parts"):
+            read_samples(tmp_path / "x.npz")
+
+
+def test_python_objects_are_not_mapped(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{}, None]), allow_pickle=True)
+    with pytest.raises(TypeError, match="must hold numbers, got Python objects"):
+        archives.read_archive(tmp_path / "x.npy", mapped=True)
+
+
 def test_parts_that_do_not_fit(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=X, x_test=X[:, :1])
     with pytest.raises(ValueError, match=r"samples of one shape, got x_train \(3, 2\), x_test \(3, 1\)"):

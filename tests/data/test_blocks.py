@@ -54,6 +54,17 @@ def test_a_column_has_one_type_in_all_blocks(tmp_path, column):
 
 
 @pytest.mark.parametrize(
+    "column", [["1.007,00", "1", "2,5"], ["1.007", "02.02.2020", "5"], ["5", "1.007", ""], ["1.007", "2.008", "3"]]
+)
+def test_thousands_in_blocks(tmp_path, column):
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["first;mixed;last", *(f"1.234,5;{value};x" for value in column)]))
+    expected, found = read_table(path).frame, whole(path, 1)[0]
+    assert expected["first"].tolist() == found["first"].tolist() == [1234.5] * len(column)
+    assert [str(value) for value in found["mixed"]] == [str(value) for value in expected["mixed"]]
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         ("a,b\n1,2\n3,4\n5\n", "line 4 holds 1, the lines above hold 2"),

@@ -49,6 +49,26 @@ def test_labels_are_those_that_are_named(tmp_path):
         load(path, options=TableOptions(label_column="cel_type"))
 
 
+def test_columns_of_nullable_types(tmp_path):
+    path = write(tmp_path / "mine.h5ad", X)
+    with h5py.File(path, "a") as file:
+        for group, name, values in (("obs", "age", [3, 1, 3, 0]), ("obs", "names", ["a", "b", "c", "d"])):
+            if name in file[group]:
+                del file[group][name]
+            made = file[group].create_group(name)
+            made["values"], made["mask"] = values, np.array([False, False, False, name == "age"])
+    dataset = load(path, options=TableOptions(label_column="age"))
+    assert (dataset.y.tolist(), dataset.ids.tolist()) == ([3, 1, 3, -1], ["a", "b", "c", "d"])
+
+
+def test_a_column_that_lacks_a_part_is_damaged(tmp_path):
+    path = write(tmp_path / "mine.h5ad", X)
+    with h5py.File(path, "a") as file:
+        del file["obs/cell_type/categories"]
+    with pytest.raises(ValueError, match=r"is damaged.*it lacks 'categories' in /obs/cell_type"):
+        load(path, options=TableOptions(label_column="cell_type"))
+
+
 def test_a_file_without_a_matrix(tmp_path):
     with pytest.raises(ValueError, match="must hold the matrix X, got obs, var"):
         load(write(tmp_path / "mine.h5ad", None))
@@ -66,7 +86,7 @@ def test_a_matrix_that_would_read_foreign_memory(tmp_path, kind):
 def test_a_damaged_file(tmp_path, size):
     path = write(tmp_path / "mine.h5ad", X)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match=r"is damaged, or is not an \.h5ad file"):
+    with pytest.raises(ValueError, match=r"is damaged, or is not a \.h5ad file"):
         load(path)
 
 

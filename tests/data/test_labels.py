@@ -143,7 +143,41 @@ def test_labels_follow_the_ids_of_the_samples(tmp_path):
     pytest.importorskip("pandas")
     path = write(tmp_path / "y.csv", "id,label\nC3,2\nC1,0\nC2,1\n")
     assert read_labels(path, 3, np.array(["C1", "C2", "C3"])).y.tolist() == [0, 1, 2]
-    assert read_labels(path, 3, np.array(["C1", "C2", "C4"])).y.tolist() == [2, 0, 1]
+    with pytest.raises(
+        ValueError, match=r"y\.csv, column 'id', must name every sample, got none for 'C4' and 0 others"
+    ):
+        read_labels(path, 3, np.array(["C1", "C2", "C4"]))
+    labels = read_labels(path, 3, np.array(["a", "b", "c"]))
+    assert labels.y.tolist() == [2, 0, 1]
+    assert "labels are taken in the order of the file" in labels.notes[-1]
+
+
+def test_labels_follow_the_numbers_of_the_rows(tmp_path):
+    pytest.importorskip("pandas")
+    path = write(tmp_path / "y.csv", "id,label\n2,2\n0,0\n1,1\n")
+    labels = read_labels(path, 3)
+    assert labels.y.tolist() == [0, 1, 2]
+    assert "in the order of the samples by the column 'id'" in labels.notes[-1]
+
+
+def test_labels_of_more_samples_than_there_are(tmp_path):
+    pytest.importorskip("pandas")
+    path = write(tmp_path / "y.csv", "id,label\nC3,2\nC1,0\nC2,1\n")
+    assert read_labels(path, 2, np.array(["C1", "C2"])).y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("separator", [" ", "|", "\t"])
+def test_ids_beside_labels_with_any_separator(tmp_path, separator):
+    pytest.importorskip("pandas")
+    text = "id label\n2 1\n0 0\n1 1\n".replace(" ", separator)
+    assert read_labels(write(tmp_path / "y.txt", text), 3).y.tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="one label a line, or one column of labels beside ids"):
+        read_labels(write(tmp_path / "y.txt", text.partition("\n")[2]), 3)
+
+
+def test_names_of_two_words_are_names(tmp_path):
+    labels = read_labels(write(tmp_path / "y.txt", "T cell\nB cell\nT cell\n"), 3)
+    assert labels.class_names == ("B cell", "T cell")
 
 
 def test_two_columns_that_could_be_labels(tmp_path):

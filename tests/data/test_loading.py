@@ -222,6 +222,13 @@ def test_labels_follow_the_ids_of_a_table(tmp_path):
     assert load(path, tmp_path / "y.csv", options=TableOptions(drop="label")).y.tolist() == list(range(20))
 
 
+def test_labels_follow_the_ids_where_rows_are_dropped(tmp_path):
+    path = write_table(tmp_path / "mine.csv", gaps=True)
+    (tmp_path / "y.csv").write_text("id,label\n" + "\n".join(f"C{i},{i}" for i in reversed(range(20))))
+    dataset = load(path, tmp_path / "y.csv", options=TableOptions(drop="label", missing="drop"))
+    assert dataset.y.tolist() == [i for i in range(20) if i != 3]
+
+
 def test_missing_values_of_an_array(tmp_path):
     path = save(tmp_path / "mine.npy", np.array([[1, np.nan], [5, 2], [3, 999.0]]))
     dataset = load(path, options=TableOptions(missing="median", missing_values=999))

@@ -39,6 +39,13 @@ def test_channels_that_come_first_come_last():
     np.testing.assert_array_equal(flat.x.reshape(5, 8, 9, 3)[:, 2, 4], x[:, :, 2, 4])
 
 
+def test_channels_that_come_first_come_last_in_a_given_shape():
+    x = stack(5, 3, 8, 9)
+    np.testing.assert_array_equal(flatten(x, (8, 9, 3)).x, flatten(x).x)
+    y = np.moveaxis(x, 1, -1)
+    np.testing.assert_array_equal(flatten(y, (8, 9, 3)).x, y.reshape(5, -1))
+
+
 def test_what_is_flat_stays_and_says_nothing():
     x = stack(5, 64)
     assert flatten(x) == (x, None, ())

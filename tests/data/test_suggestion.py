@@ -68,3 +68,5 @@ def test_the_reason_names_what_outliers_own():
 def test_an_outlier_in_a_row_that_is_not_sampled_is_found(monkeypatch):
     monkeypatch.setattr("dec_jax.data.suggestion.SAMPLE_ROWS", 20)
     assert default_rule(with_value(X, 1e9)).rule == "robust"
+    assert default_rule(PIXELS).rule == "pixels"
+    assert default_rule(with_value(PIXELS.astype(np.uint16), 60_000)).rule != "pixels"

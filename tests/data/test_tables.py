@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dec_jax.data.files import read_samples
 from dec_jax.data.tables import read_table
 
 pd = pytest.importorskip("pandas")
@@ -89,6 +90,35 @@ def test_thousands(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text('a,b\n"15,249.6","1,000,000"\n"12.5","7"\n')
     np.testing.assert_array_equal(read_table(path).frame.to_numpy(), [[15249.6, 1e6], [12.5, 7]])
+
+
+def test_dates_and_versions_are_no_numbers_with_thousands(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = ["1.007,00;02.02.2020;2.1.1;1,5;7", "12,5;03.02.2020;2.1.2;;8", "-1.250.000;04.02.2020;2.2.0;2;9"]
+    path.write_text("\n".join(["betrag;datum;version;z;n", *rows]))
+    frame = read_table(path).frame
+    assert frame["betrag"].tolist() == [1007, 12.5, -1250000]
+    assert frame["datum"].tolist() == ["02.02.2020", "03.02.2020", "04.02.2020"]
+    assert frame["version"].tolist() == ["2.1.1", "2.1.2", "2.2.0"]
+    assert frame["n"].dtype.kind == "i"
+    np.testing.assert_array_equal(frame["z"], [1.5, np.nan, 2])
+
+
+@pytest.mark.parametrize("header", ["sorte;wert", "datum;zeit;wert", "betrag;datum;z"])
+def test_semicolons_between_decimal_commas(tmp_path, header):
+    names = header.split(";")
+    rows = [";".join([f"{i % 7},{i}" if name in ("wert", "betrag") else f"w{i}" for name in names]) for i in range(9)]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([header, *rows]))
+    frame = read_table(path).frame
+    assert list(frame.columns) == names
+    assert frame["betrag" if "betrag" in names else "wert"].tolist() == [i % 7 + i / 10 for i in range(9)]
+
+
+def test_a_packed_array_is_not_a_packed_table(tmp_path):
+    (tmp_path / "x.npy.gz").write_bytes(gzip.compress(b"1"))
+    with pytest.raises(ValueError, match=r"unknown kind of data file.*x\.npy\.gz"):
+        read_samples(tmp_path / "x.npy.gz")
 
 
 @pytest.mark.parametrize("to_file", ["to_csv", "to_parquet", "to_feather", "to_excel"])
