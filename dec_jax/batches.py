@@ -90,12 +90,12 @@ def joined(parts: dict[str, jax.Array]) -> jax.Array:
     return jnp.concatenate(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
 
 
-def check_reads(recipe: Recipe, n_samples: int) -> None:
+def check_reads(recipe: Recipe, n_samples: int, n_clusters: int) -> None:
     """Checks that the run can give what the objective reads.
 
     Raises:
         ValueError: it reads a second or a clean view without an augmentation, or side data that are not there or are
-            of another number of samples.
+            of another number of samples or clusters.
     """
     objective, given = recipe.objective, recipe.side
     for what in ("view", "clean"):
@@ -110,3 +110,5 @@ def check_reads(recipe: Recipe, n_samples: int) -> None:
     for name, values in {"neighbors": given.neighbors, **given.arrays}.items():
         if values is not None and values.shape[0] != n_samples:
             raise ValueError(f"side data {name} must be of the {n_samples} samples, got {values.shape[0]}")
+    if objective.reads("label") and (largest := int(given.arrays[LABEL].max())) >= n_clusters:
+        raise ValueError(f"labels must lie between −1 and {n_clusters - 1}, a class for each cluster, got {largest}")

@@ -384,7 +384,7 @@ def fit(
         FloatingPointError: the loss became NaN or infinite.
     """
     recipe = recipe.replace(batch_size=usable_batch_size(recipe.batch_size, x.shape[0]))
-    batches.check_reads(recipe, x.shape[0])
+    batches.check_reads(recipe, x.shape[0], len(state.centroids))
     if len(state.term_states) != len(recipe.objective.terms):
         raise ValueError("objective must be the one that the state was made with: they have another number of terms")
     if update_interval is None:
@@ -410,7 +410,6 @@ def failure(objective: Objective, info: ClusteringInfo, advice: str = finite.ADV
 
 
 _compiled_interval = jax.jit(train_interval, donate_argnames="state")
-_compiled_state = jax.jit(init_state)
 
 
 @partial(jax.jit, static_argnames="reset", donate_argnames="state")

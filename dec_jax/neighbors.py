@@ -26,6 +26,8 @@ PROJECTIONS = (32, 64, 96, 128, 192, 256)
 PROBES = 256
 RECALL = 0.995
 
+ONE_LENGTH = 0.01
+
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -69,18 +71,24 @@ def nearest(x: Any, n_neighbors: int, *, metric: str = "euclidean") -> Neighbors
 def metric_of(x: Any) -> str:
     """Returns "cosine" where samples (n, d) are sparse or all of one length, as embeddings of texts are.
 
-    Others are "euclidean".
+    Others are "euclidean". Lengths are one where they differ by less than a hundredth of how far samples are spread:
+    those of samples far from the origin differ by little too.
     """
     if isinstance(x, SparseRows) or scipy.sparse.issparse(x):
         return "cosine"
-    norms = np.linalg.norm(np.asarray(x, np.float32), axis=1)
-    return "cosine" if norms.max() > 0 and np.ptp(norms) <= 0.01 * norms.max() else "euclidean"
+    x = np.asarray(x)
+    squares = np.einsum("ij,ij->i", x, x, dtype=np.float64)
+    spread = math.sqrt(max(squares.mean() - np.square(x.mean(axis=0, dtype=np.float64)).sum(), 0))
+    return "cosine" if spread > 0 and np.ptp(np.sqrt(squares)) <= ONE_LENGTH * spread else "euclidean"
 
 
 def _prepared(x: Any, metric: str) -> Samples:
     """Samples on the device, as float32: centred where they are dense, of unit length for the cosine."""
     if metric == "cosine":
         x = _unit_rows(x)
+    if isinstance(x, np.ndarray) and x.dtype.itemsize > 4:  # far from the origin float32 would lose their digits
+        x = np.subtract(x, x.mean(axis=0), out=np.empty(x.shape, np.float32), casting="unsafe")
+        x.setflags(write=False)
     x = to_device(x)
     return x if isinstance(x, SparseRows) else x - x.mean(axis=0)
 

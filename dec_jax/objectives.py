@@ -7,6 +7,7 @@ parameters of its terms: these are traced values, so that another weight compile
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 from collections.abc import Callable
 from functools import partial
@@ -392,6 +393,16 @@ def _log_agreement(a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(jnp.where(both, a, 0) + jnp.where(both, b, 0), axis=-1, where=both)
 
 
+def _log_disagreement(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Logarithm of 1 − Σ_j q_j q'_j = Σ_{j≠l} q_j q'_l, (b,), as `_log_agreement`: 1 − s itself would round to 0."""
+    a, b = a[..., :, None], b[..., None, :]
+    both = jnp.isfinite(a) & jnp.isfinite(b) & ~jnp.eye(a.shape[-2], dtype=bool)
+    possible = both.any(axis=(-2, -1))  # not with one cluster
+    of = both | ~possible[..., None, None]
+    disagreement = jax.nn.logsumexp(jnp.where(both, a + b, 0), axis=(-2, -1), where=of)
+    return jnp.where(possible, disagreement, math.log(jnp.finfo(jnp.float32).tiny))
+
+
 def _agreement_with_neighbor(inputs: StepInputs) -> jax.Array:
     return -_mean(_log_agreement(inputs.log_q, inputs.neighbor.log_q), inputs)
 
@@ -419,10 +430,9 @@ def _finite(log_q: jax.Array) -> jax.Array:
 
 
 def _link(inputs: StepInputs) -> jax.Array:
-    log_s = _log_agreement(inputs.pairs.first.log_q, inputs.pairs.second.log_q)
-    # 1 − s rounds to 0 where two samples agree: what is left is never less than float32 resolves.
-    apart = jnp.log(jnp.maximum(-jnp.expm1(log_s), jnp.finfo(jnp.float32).eps))
-    return -jnp.mean(jnp.where(inputs.pairs.together, log_s, apart))
+    first, second = inputs.pairs.first.log_q, inputs.pairs.second.log_q
+    together, apart = _log_agreement(first, second), _log_disagreement(first, second)
+    return -jnp.mean(jnp.where(inputs.pairs.together, together, apart))
 
 
 def _known(inputs: StepInputs) -> jax.Array:

@@ -14,6 +14,8 @@ from dec_jax import networks
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.networks import Params
 
+ZERO_OF_SIGMOID = -1000.0  # there it is 0 in float32, and so is its gradient
+
 
 def can_pad(model: Any) -> bool:
     """Whether the embedding of a network can be padded: that of a dense autoencoder can."""
@@ -27,8 +29,8 @@ def pad(model: Autoencoder, params: Params, bottleneck: int) -> Params:
     width = bottleneck - model.dims[-1]
     # On the host where the arrays are: nothing is compiled for it.
     fill = np.pad if isinstance(encoder["bias"], np.ndarray) else jnp.pad
-    # A weight that is 0 on both sides of a coordinate has no gradient. The sigmoid of 0 is not 0, that of −inf is.
-    bias = -jnp.inf if model.embedding_activation == "sigmoid" else 0.0
+    # A weight that is 0 on both sides of a coordinate has no gradient.
+    bias = ZERO_OF_SIGMOID if model.embedding_activation == "sigmoid" else 0.0
     padded = {
         f"encoder_{last}": {
             "kernel": fill(encoder["kernel"], ((0, 0), (0, width))),

@@ -80,6 +80,8 @@ def take_rows(x: Samples, indices: jax.Array) -> jax.Array:
     """Rows `indices` (b,) of x (n, d) as a dense array (b, d)."""
     if not isinstance(x, SparseRows):
         return x[indices]
+    if not len(x.values):
+        return jnp.zeros((len(indices), x.n_features), x.values.dtype)
     starts, ends = x.starts[indices], x.starts[indices + 1]
     row = jnp.arange(len(indices))[:, None]
 

@@ -63,6 +63,11 @@ def test_neighbors_far_from_the_origin_keep_their_digits():
     assert_nearest(nearest(x, 5), distances(x), 5, 1e-6)
 
 
+def test_samples_of_64_bits_far_from_the_origin_keep_their_digits():
+    x = np.random.default_rng(3).integers(0, 50, (200, 3)) + 1e8  # not exact in float32
+    assert_nearest(nearest(x, 5), distances(x - 1e8), 5, 1e-6)
+
+
 def test_many_samples_are_projected_to_as_few_components_as_find_the_same_neighbors(monkeypatch):
     rng = np.random.default_rng(4)
     x = rng.normal(size=(600, 12)) @ rng.normal(size=(12, 200)) + 0.01 * rng.normal(size=(600, 200))
@@ -94,7 +99,13 @@ def test_samples_of_one_length_are_directions():
     x = np.random.default_rng(0).normal(size=(50, 4))
     assert metric_of(x) == "euclidean"
     assert metric_of(x / np.linalg.norm(x, axis=1, keepdims=True)) == "cosine"
+    assert metric_of((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16)) == "cosine"
     assert metric_of(scipy.sparse.csr_array(x)) == "cosine"
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4, 1e8])
+def test_samples_far_from_the_origin_are_not_directions(offset):
+    assert metric_of(np.random.default_rng(0).normal(size=(50, 4)) + offset) == "euclidean"
 
 
 @pytest.mark.parametrize(

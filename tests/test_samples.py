@@ -28,6 +28,11 @@ def test_rows_come_back(x):
     np.testing.assert_array_equal(jax.jit(take_rows)(x, jnp.asarray(rows)), DENSE[rows])
 
 
+def test_rows_without_any_entry():
+    x = to_device(scipy.sparse.csr_array((3, 6), dtype=np.float32))
+    np.testing.assert_array_equal(take_rows(x, jnp.asarray([2, 0])), np.zeros((2, 6)))
+
+
 def test_sparse_samples_stay_sparse():
     x = to_device(scipy.sparse.csr_array(DENSE))
     assert isinstance(x, SparseRows)

@@ -183,6 +183,18 @@ def test_two_samples_that_must_not_be_together_and_are_have_a_finite_loss():
     assert np.isfinite(objectives.constrained()(inputs(first=certain, second=certain))[0])
 
 
+def test_two_samples_that_must_not_be_together_part_however_sure_the_network_is():
+    def loss(logits):
+        log_q = jax.nn.log_softmax(logits)
+        made = inputs()
+        pairs = made.pairs._replace(first=view(log_q), second=view(log_q), together=jnp.zeros(B, bool))
+        return objectives.constrained()(made._replace(pairs=pairs))[0]
+
+    sure = jnp.zeros((B, K)).at[:, 0].set(30.0)
+    gradient = jax.grad(loss)(sure) * B
+    np.testing.assert_allclose(gradient[:, 0], 1, rtol=1e-3)
+
+
 def test_a_batch_without_known_labels_costs_nothing():
     assert float(objectives.semi_supervised()(inputs(label=np.full(B, -1)))[0]) == 0
 
@@ -339,6 +351,11 @@ def test_side_data_of_another_type_are_refused(given, message):
             objectives.scan(),
             {"side": side(30, neighbors=np.zeros((30, 2), int))},
             "side data neighbors must be of the 24 samples, got 30",
+        ),
+        (
+            objectives.semi_supervised(),
+            {"side": side(24, labels=np.arange(24))},
+            "labels must lie between −1 and 2, a class for each cluster, got 23",
         ),
     ],
 )
