@@ -85,6 +85,11 @@ class ConvolutionalEncoder(nn.Module):
     hidden: int = 256
     side: int = 3
 
+    @property
+    def dims(self) -> tuple[int, int]:
+        """Sizes of a sample and of the outputs, (d, m)."""
+        return math.prod(self.image_shape), self.outputs
+
     def __post_init__(self) -> None:
         self.image_shape = check_image_shape(self.image_shape)
         self.channels = tuple(check_integer(f"channels[{i}]", size, 1) for i, size in enumerate(self.channels))

@@ -22,8 +22,13 @@ def can_pad(model: Any) -> bool:
     return isinstance(model, Autoencoder)
 
 
-def pad(model: Autoencoder, params: Params, bottleneck: int) -> Params:
-    """Parameters whose embedding has `bottleneck` coordinates, of which the new ones stay 0 in all of training."""
+def pad(model: Any, params: Params, bottleneck: int) -> Params:
+    """Parameters whose embedding has `bottleneck` coordinates, of which the new ones stay 0 in all of training.
+
+    Those of a network that cannot be padded stay as they are.
+    """
+    if not can_pad(model):
+        return params
     last = model.n_layers - 1
     encoder, decoder = params[f"encoder_{last}"], params.get(f"decoder_{last}")
     width = bottleneck - model.dims[-1]
@@ -42,8 +47,10 @@ def pad(model: Autoencoder, params: Params, bottleneck: int) -> Params:
     return params | padded
 
 
-def trim(model: Autoencoder, params: Params) -> Params:
+def trim(model: Any, params: Params) -> Params:
     """The parameters of the network with its own bottleneck: undoes `pad`."""
+    if not can_pad(model):
+        return params
     last, bottleneck = model.n_layers - 1, model.dims[-1]
     encoder, decoder = params[f"encoder_{last}"], params.get(f"decoder_{last}")
     trimmed = {f"encoder_{last}": {"kernel": encoder["kernel"][:, :bottleneck], "bias": encoder["bias"][:bottleneck]}}

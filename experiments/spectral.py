@@ -47,7 +47,7 @@ class Sweep(NamedTuple):
     Attributes:
         values: (v,) float64, the parameter: μ of SEC, λ of LDMGI.
         labels: (v, n) int32, clusters between 0 and n_clusters − 1.
-        modularity: (v,) float64, of each row of labels on the shared graph; see `dec_jax.neighbor_graph.modularity`.
+        modularity: (v,) float64, of each row of labels on the shared graph; see `dec_jax.graph.modularity`.
         chosen: index of the value with the highest modularity, the first of them.
     """
 
@@ -61,7 +61,7 @@ def spectral_clustering(x: Any, n_clusters: int, *, seed: int = 0, n_neighbors: 
     """Normalised spectral clustering (Ng, Jordan, Weiss 2001) on a graph of nearest neighbours.
 
     Not scikit-learn's: its "arpack" factorises the Laplacian, which fills up on many samples of many features, and its
-    "lobpcg" stops after 20 iterations. The graph is scikit-learn's.
+    "lobpcg" stops after 20 iterations.
 
     Args:
         x: (n, d), dense or sparse.
@@ -193,7 +193,7 @@ def solver(
 
 
 def find_neighbors(x: Any, n_neighbors: int = 5) -> np.ndarray:
-    """Each sample and its nearest others by Euclidean distance; scikit-learn compares them in chunks.
+    """Each sample and its nearest others by Euclidean distance.
 
     Args:
         x: (n, d), dense or sparse.

@@ -1,6 +1,7 @@
 """How many trials lie side by side: as many as the memory holds, by what the compiled program says it needs."""
 
 import contextlib
+import ctypes
 import math
 import os
 import re
@@ -45,7 +46,22 @@ def _memory_of_device() -> int:
 
 
 def _physical_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return status.physical
+
+
+class _MemoryStatus(ctypes.Structure):
+    """What Windows says of its memory (MEMORYSTATUSEX); of its numbers, the bytes that the machine has are read."""
+
+    _fields_ = (
+        ("length", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("physical", ctypes.c_uint64),
+        ("others", ctypes.c_uint64 * 6),
+    )
 
 
 def container_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int | None:

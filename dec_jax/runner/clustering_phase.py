@@ -24,7 +24,6 @@ from dec_jax.runner.work import (
     fitting_slots,
     found_pretrained,
     groups,
-    pretrained,
 )
 from dec_jax.slots import Course, Reset
 
@@ -53,7 +52,7 @@ class Clustering:
     def __init__(self, shop: Workshop, template: Config, sizes: Sizes, trials: Sequence[Trial]) -> None:
         self.shop, self.trials = shop, trials
         what = {"split": shop.split, "compiled": shop.compiled, "template": template, "sizes": sizes}
-        params, _ = self._padded(template, trials[0].config)
+        params = self._padded(template, trials[0].config, found_pretrained(shop, trials[0].config)[0])
         wanted = sizes.clusterings[template, trials[0].config.clustering.update_interval]
         trains = any(trial.config.clustering.max_steps for trial in trials)
         n_slots = fitting_slots(
@@ -87,9 +86,11 @@ class Clustering:
             for course, outcome in loop:
                 done += 1
                 yield self._failed(course) if outcome is None else outcome
+                if not self.alone:  # that of one trial alone is needed until its result is written
+                    self._partition(course.trial.trial).remove()
         if not self.alone:
             self.shop.progress.finish(f"{done} trials")
-            self.checkpoint.remove()  # that of one trial alone is needed until its result is written
+            self.checkpoint.remove()
 
     def _course(self, trial: Trial, steps: int = 0, stop_reason: str | None = None) -> Course:
         one = trial.config.clustering
@@ -97,11 +98,9 @@ class Clustering:
         outcome = Outcome(trial)
         return Course(outcome, one.update_interval, one.max_steps, one.tolerance, resets, steps, stop_reason)
 
-    def _padded(self, template: Config, config: Config) -> tuple[Params, Row]:
-        """The pretrained parameters of a trial, padded to the program's bottleneck, and what was kept with them."""
-        params, metadata = found_pretrained(self.shop, config)
-        model = build.network(config, self.shop.split.train.x.shape[1], self.shop.split.train.image_shape)
-        return (padding.pad(model, params, template.network.bottleneck) if padding.can_pad(model) else params), metadata
+    def _padded(self, template: Config, config: Config, params: Params) -> Params:
+        """The parameters of a trial's network, padded to the program's bottleneck."""
+        return padding.pad(self.shop.split.network(config), params, template.network.bottleneck)
 
     # what `slots.run` calls
 
@@ -109,7 +108,8 @@ class Clustering:
         """k-means on the embedding, or a partition, starts a trial in a slot."""
         outcome: Outcome = course.trial
         config = outcome.trial.config
-        params, kept = self._padded(self.program.template, config)
+        params, kept = found_pretrained(self.shop, config)
+        params = self._padded(self.program.template, config, params)
         outcome.history += kept["history"]
         outcome.remarks += kept["remarks"]
         outcome.seconds["pretraining"] = kept["seconds"]
@@ -141,16 +141,15 @@ class Clustering:
         outcome.seconds["clustering"] = self.clocks[outcome.trial.id].seconds
         outcome.rates["clustering"] = self.clocks.pop(outcome.trial.id).rate()
         outcome.steps, outcome.stop_reason = course.steps, course.stop_reason
-        padded, _ = self._padded(self.program.template, config)
+        outcome.pretrained, _ = found_pretrained(self.shop, config)
+        padded = self._padded(self.program.template, config, outcome.pretrained)
         params, centroids, train, rest = self.program.results_of(slot, padded)
         z, log_q = (split.joined(part, None if rest is None else rest[i]) for i, part in enumerate(train))
         k, m = config.clustering.n_clusters, config.network.bottleneck
         outcome.z, outcome.log_q, outcome.centroids = z[:, :m], log_q[:, :k], centroids[:k, :m]
         if not np.isfinite(outcome.z).all() or np.isnan(outcome.log_q).any():  # a loss is of the steps before the last
             return self._failed(course, finite.failure("clustering", course.steps, "the embedding", ADVICE))
-        model = build.network(config, self.program.n_features, self.program.shape)
-        outcome.params = padding.trim(model, params) if padding.can_pad(model) else params
-        outcome.pretrained, _ = pretrained(self.shop, config)
+        outcome.params = padding.trim(split.network(config), params)
         outcome.labels["final"] = outcome.log_q.argmax(axis=1).astype(np.int32)
         outcome.remarks += remarks.on_clusters(outcome.labels["final"], k, split.whole.x)
         self.phases.finish(f"{course.steps:,} steps, stopped by {course.stop_reason}")
@@ -174,9 +173,8 @@ class Clustering:
 
     def _start_from_partition(self, slot: int, outcome: Outcome) -> None:
         """Lets the trial learn a partition, of the graph of the samples' neighbours or of its embedding."""
-        trial, store = outcome.trial, self.shop.unfinished
+        trial, checkpoint = outcome.trial, self._partition(outcome.trial)
         method = "graph" if trial.config.start.kind in GRAPH_STARTS else "n2d"
-        checkpoint = Checkpoint(store, f"{method}-{trial.id}")
         if method == "graph":
             interval = trial.config.clustering.update_interval
             loss_from = partial(self.program.loss_from_labels, slot, interval=interval)
@@ -191,6 +189,10 @@ class Clustering:
         self.phases.advance(1)
         self.phases.finish()
         outcome.labels[method], outcome.seconds[method] = found.labels, found.seconds + learning.seconds
+
+    def _partition(self, trial: Trial) -> Checkpoint:
+        """What is kept of a trial's partition until the trial ends."""
+        return Checkpoint(self.shop.unfinished, f"partition-{trial.id}")
 
     # after every interval
 

@@ -23,7 +23,8 @@ REPEATS = 3
 # Of the rate of large products, what training of these networks reaches.
 EFFICIENCY = 0.5
 BACKWARDS = 3  # operations of a training step, relative to those of its forward pass
-PER_TRAINING = 3  # programs of a clustering: start, advance, finish
+PER_PRETRAINING = 1  # programs: fresh parameters, or a look at its units
+PER_CLUSTERING = 3  # start, advance, finish
 
 
 class _Flops(NamedTuple):
@@ -39,7 +40,7 @@ def describe(shop: Workshop, trials: Sequence[Trial], sizes: Sizes) -> list[str]
     missing = missing_pretrainings(shop, trials)
     return [
         f"{len(trials)} trials, {len(needed)} distinct pretrainings ({len(needed) - len(missing)} in the cache), "
-        f"{_n_programs(shop, trials, missing, sizes)} compiled programs",
+        f"at most {_n_programs(shop, trials, missing, sizes)} compiled programs",
         f"memory: at most {shop.limit / 2**30:.1f} GB per device, data {_data_bytes(shop) / 2**30:.2f} GB",
         f"time: about {_duration(shop, sum(_pretraining_flops(shop, config) for config in missing.values()))} of "
         f"pretraining, at most {_duration(shop, sum(_clustering_flops(shop, trial.config) for trial in trials))} of "
@@ -51,12 +52,13 @@ def _n_programs(shop: Workshop, trials: Sequence[Trial], missing: dict[str, Conf
     """A stage has a beginning and a window, and what it works on where layers are below; another λ is the same one."""
     count = 0
     for template, _ in pretraining_groups(missing, sizes):
-        stages = build.stages(template, _network(shop, template), shop.split.train.image_shape)
-        count += sum(2 + (stage.layer > 0) for stage in stages)
-    templates = {template for (template, _), _ in clustering_groups(trials, sizes)}
-    n2d = sum(template.start.kind == "n2d" for template in templates)
-    resets = sum(len(build.resets(template, shop.split.train.x.shape[0])) for template in templates)
-    return count + PER_TRAINING * len(templates) + 2 * n2d + resets
+        stages = build.stages(template, shop.split.network(template), shop.split.train.image_shape)
+        count += PER_PRETRAINING + sum(2 + (stage.layer > 0) for stage in stages)
+    for template in {template for (template, _), _ in clustering_groups(trials, sizes)}:
+        start = template.start
+        count += PER_CLUSTERING + (start.kind != "kmeans") + (start.kind == "n2d") + (start.candidates > 1)
+        count += len(build.resets(template, shop.split.train.x.shape[0]))
+    return count
 
 
 def _pretraining_flops(shop: Workshop, config: Config) -> float:
@@ -70,10 +72,6 @@ def _clustering_flops(shop: Workshop, config: Config) -> float:
     one, flops, n = config.clustering, _flops(shop, config), shop.split.train.x.shape[0]
     forward = flops.reconstruct if build.objective(config).reads("reconstruction") else flops.encode
     return (BACKWARDS * forward * one.batch_size + flops.encode * n / one.update_interval) * one.max_steps
-
-
-def _network(shop: Workshop, config: Config) -> Any:
-    return build.network(config, shop.split.train.x.shape[1], shop.split.train.image_shape)
 
 
 def _flops(shop: Workshop, config: Config) -> _Flops:

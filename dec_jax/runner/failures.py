@@ -13,8 +13,12 @@ BAD_INPUT, INTERRUPTED = 2, 130
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # what XLA says
 
 
-def reported(work: Callable[[], int | None]) -> int:
+def reported(work: Callable[[], int | None], *, saves: bool = False) -> int:
     """Does the work of a command, and returns its exit status.
+
+    Args:
+        work: what it does.
+        saves: whether the same command goes on from where this one was interrupted.
 
     Returns:
         What the work returned, or 0; 2 for bad input or too little memory; 130 when it was interrupted, 143 by SIGTERM.
@@ -29,7 +33,8 @@ def reported(work: Callable[[], int | None]) -> int:
         try:
             return work() or 0
         except KeyboardInterrupt as error:
-            print("\ninterrupted; the same command goes on from the last saved moment", file=sys.stderr)
+            goes_on = "; the same command goes on from the last saved moment" if saves else ""
+            print(f"\ninterrupted{goes_on}", file=sys.stderr)
             return getattr(error, "status", INTERRUPTED)
         except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
             say("error", error)
@@ -47,8 +52,11 @@ def say(kind: str, message: Warning | Exception | str) -> None:
 
 @contextlib.contextmanager
 def naming(out: Path) -> Iterator[None]:
-    """Lets an error of the file system say which folder it is about."""
+    """Lets an error of the file system say which folder it is about, unless it is about another file."""
     try:
         yield
     except OSError as error:
+        whole, of = out.absolute(), Path(error.filename or out).absolute()
+        if error.errno is None or not (of.is_relative_to(whole) or whole.is_relative_to(of)):
+            raise
         raise OSError(f"out {out} cannot be written: {error.strerror or error}") from error

@@ -36,14 +36,13 @@ def configure(preset: str | None, objective: str | None, values: Mapping[str, An
     """The configuration of an estimator.
 
     Args:
-        preset: one of `presets.PRESETS`; None for "auto", or for "fast" where an objective is named.
+        preset: as in `presets.config_of`.
         objective: as in `ClusteringConfig`; None for the preset's.
         values: settings by full name that are not the preset's.
 
     Raises:
         TypeError, ValueError: a name is unknown, or a value is not accepted.
     """
-    preset = preset or ("auto" if objective is None else "fast")
     return presets.config_of(preset, objective).with_values(values)
 
 

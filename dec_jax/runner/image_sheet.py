@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_images(samples: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Returns samples (rows, columns, d) as images (rows, columns, h, w) or (rows, columns, h, w, channels).
+    """Returns samples (rows, columns, d) as float32 images (rows, columns, h, w) or (rows, columns, h, w, channels).
 
     Raises:
         ValueError: the shape is not that of d features.
@@ -24,7 +24,8 @@ def as_images(samples: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
             f"image_shape must be (height, width) or (height, width, 3) of {samples.shape[-1]} features, "
             f"got {tuple(image_shape)}"
         )
-    return samples.reshape(*samples.shape[:2], *(image_shape[:2] if image_shape[2:] == (1,) else image_shape))
+    shape = image_shape[:2] if image_shape[2:] == (1,) else image_shape
+    return samples.reshape(*samples.shape[:2], *shape).astype(np.float32)
 
 
 def draw_sheet(images: np.ndarray, low: float, high: float) -> tuple["Figure", "Axes"]:

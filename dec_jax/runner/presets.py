@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dec_jax import scan
+from dec_jax.runner.build import OF_VIEWS
 from dec_jax.runner.config import Config, rate_of
 from dec_jax.validation import check_choice
 
@@ -103,16 +104,18 @@ N_CLUSTERS = MappingProxyType(
 )
 
 
-def config_of(preset: str, objective: str | None = None) -> Config:
+def config_of(preset: str | None, objective: str | None = None) -> Config:
     """The configuration of a preset where clustering minimises an objective.
 
     Args:
-        preset: one of PRESETS.
+        preset: one of PRESETS; None for "auto", or for "fast" where an objective is named that `auto` is not made for.
         objective: as in `ClusteringConfig`; None for the preset's. One of the user's own has its settings as they are.
 
     Raises:
         ValueError: a name is unknown.
     """
+    if preset is None:
+        preset = "auto" if objective in (None, *OF_VIEWS) else "fast"
     changes = PRESETS[check_choice("preset", preset, PRESETS)] | _BY_OBJECTIVE.get((preset, objective), {})
     named = {"clustering.objective": objective} if objective else {}
     return Config().with_values({**changes, "preset": preset, **named})

@@ -11,7 +11,7 @@ from dec_jax.finite import FirstBad
 from dec_jax.identity import environment, identity
 from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingInfo, PretrainingState
-from dec_jax.runner import build, interruption
+from dec_jax.runner import interruption
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.config import Config, rate_of
 from dec_jax.runner.pretraining_slots import PretrainingSlots
@@ -187,8 +187,7 @@ class Attempt:
             if params is None or key in self.failed or (key in self.ill and not self.before):
                 continue
             own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], params)
-            model = build.network(config, self.program.n_features, self.program.shape)
-            own = padding.trim(model, own) if padding.can_pad(model) else own
+            own = padding.trim(self.shop.split.network(config), own)
             metadata = {"history": self.history[slot], "seconds": self.clock.seconds / len(self.jobs)}
             metadata |= {"rate": self.clock.rate(), "remarks": self._remarks(key)}
             metadata |= {"run": self.shop.name, "environment": environment()}

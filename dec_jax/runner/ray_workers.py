@@ -289,7 +289,8 @@ def _workers(ray: types.ModuleType, data_shards: int) -> Workers:
     kind, share = ("GPU", data_shards) if any(node.get("GPU") for node in nodes) else ("CPU", 1)
     counts = [int(node.get(kind, 0)) // share for node in nodes]
     if not sum(counts):
-        raise ValueError(f"the Ray cluster must have a node with {share} {kind}s, got {max(counts, default=0)}")
+        most = max((int(node.get(kind, 0)) for node in nodes), default=0)
+        raise ValueError(f"the Ray cluster must have a node with {share} {kind}s, got {most} on the largest")
     needs = {"num_cpus": 1, "num_gpus": share} if kind == "GPU" else {"num_cpus": 1}
     return Workers(sum(counts), max(counts) if kind == "CPU" else 1, needs)
 

@@ -1,5 +1,6 @@
 """Fills in what a configuration leaves to the data, and checks that its settings fit them and each other."""
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,10 @@ from dec_jax.data import UNLABELLED_NAMES, Dataset, apply_scaling, default_rule,
 from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.objectives import StepInputs, View
 from dec_jax.runner import build
-from dec_jax.runner.config import GRAPH_STARTS, Config
+from dec_jax.runner.config import GRAPH_STARTS, Config, NetworkConfig
 from dec_jax.validation import check_choice, check_integer
 
-_FEATURES: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[Dataset, dict[str, str]] = WeakKeyDictionary()  # of the data, the same for all trials
 LEARNT_ALONE = 3  # times as many steps, where no others follow that would put right what was not learnt
 
 
@@ -39,8 +40,7 @@ def resolve(config: Config, data: Dataset) -> Config:
     _check_range(config, data)
     _check_cross_entropy(config)
     _check_network(config, build.network(config, n_features, data.image_shape), n_features)
-    build.augmentation(config, data.image_shape)
-    _check_objective(config, n_features)
+    _check_objective(config, n_features, augments=build.augmentation(config, data.image_shape) is not None)
     _check_resets(config, n)
     return config
 
@@ -49,7 +49,9 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
     """What the data say where the configuration leaves it open."""
     n, one = data.x.shape[0], config.clustering
     size = min(one.batch_size, n)
-    scaling = default_rule(data).rule if config.data.scaling == "auto" else config.data.scaling
+    scaling = config.data.scaling
+    if scaling == "auto":
+        scaling = _once(data, "scaling", lambda: default_rule(data).rule)
     values = _start_of_data(config, data, scaling) | {
         "data.scaling": scaling,
         "network.kind": _network_of_data(config, data),
@@ -65,16 +67,24 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
     if values["start.kind"] != "kmeans" and config.start.steps is None:
         values["start.steps"] = starts.default_steps(n, size) * (1 if steps else LEARNT_ALONE)
     if config.start.features == "auto":
-        values["start.features"] = _features_of_data(data)
+        values["start.features"] = _once(data, "features", lambda: representation.choose(data.x, data.image_shape))
     if not steps or values["start.kind"] != "leiden":
         values["start.candidates"] = 1  # nothing tells them apart
     if one.update_interval is None and one.objective in build.OF_VIEWS:
         values["clustering.update_interval"] = scan.update_interval(steps)
-    if one.kernel == "logits":  # an output for each cluster
+    if one.kernel == "logits":
+        _check_outputs(config)
         values["network.bottleneck"] = one.n_clusters
     if config.augmentation.auto and data.image_shape and not any(build.ranges_of(config).values()):
         values |= {f"augmentation.{name}": value for name, value in scan.ranges(data.image_shape).items()}
     return values
+
+
+def _check_outputs(config: Config) -> None:
+    """An embedding of another size than the default's was asked for, and the outputs take its place."""
+    k, m = config.clustering.n_clusters, config.network.bottleneck
+    if m not in (k, NetworkConfig().bottleneck):
+        raise ValueError(f"network.bottleneck must be n_clusters ({k}) where clustering.kernel is logits, got {m}")
 
 
 def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any]:
@@ -95,18 +105,20 @@ def _kind_of_data(data: Dataset, scaling: str) -> str:
     return "leiden" if scipy.sparse.issparse(data.x) else "mixture"
 
 
-def _features_of_data(data: Dataset) -> str:
-    """What neighbours are found by: the same for all trials, and found out once."""
-    if data not in _FEATURES:
-        _FEATURES[data] = representation.choose(data.x, data.image_shape)
-    return _FEATURES[data]
+def _once(data: Dataset, what: str, find: Callable[[], str]) -> str:
+    """What is found out about the data, by reading all of them: when it is asked for first."""
+    found = _FOUND.setdefault(data, {})
+    if what not in found:
+        found[what] = find()
+    return found[what]
 
 
 def _network_of_data(config: Config, data: Dataset) -> str:
-    """The kind of network: convolutions would leave little of the sides of small images."""
+    """The kind of network: convolutions would leave little of the sides of small images, and cannot decode."""
     if config.network.kind != "auto":
         return config.network.kind
-    return "encoder" if data.image_shape and not scan.is_small(data.image_shape) else "dense"
+    convolves = data.image_shape and not scan.is_small(data.image_shape) and not build.trains_decoder(config)
+    return "encoder" if convolves else "dense"
 
 
 def _check_start(config: Config, data: Dataset) -> None:
@@ -181,8 +193,13 @@ def _check_range(config: Config, data: Dataset) -> None:
 
 
 def _check_network(config: Config, model: Any, n_features: int) -> None:
-    """Lets a network of the user's own see the shape of a batch."""
+    """Checks that a network decodes where it has to, and lets one of the user's own see the shape of a batch."""
     kind, steps = config.network.kind, config.pretraining.layer_wise_steps
+    if kind == "encoder" and build.trains_decoder(config):
+        raise ValueError(
+            "network.kind=encoder does not decode: it needs layer_wise_steps=0, fine_tuning_steps=0 and an objective "
+            f"that does not read the reconstruction, got objective={config.clustering.objective}"
+        )
     if ":" not in kind:
         return
     if steps and not (hasattr(model, "encode_layer") and hasattr(model, "decode_layer")):
@@ -202,11 +219,16 @@ def _check_network(config: Config, model: Any, n_features: int) -> None:
         raise ValueError(f"network.kind={kind} must encode and decode to {expected}, got {z.shape} and {x.shape}")
 
 
-def _check_objective(config: Config, n_features: int) -> None:
+def _check_objective(config: Config, n_features: int, *, augments: bool) -> None:
     """Lets the objective see the shapes of a step."""
     chosen, name = build.objective(config), config.clustering.objective
     if chosen.reads("reconstruction") and not config.clustering.train_encoder:
         raise ValueError(f"objective={name} reads the reconstruction and needs train_encoder=true")
+    for what in ("view", "clean"):
+        if chosen.reads(what) and not augments:
+            raise ValueError(
+                f"objective={name} reads {what!r}, which needs an augmentation, and there is none (--augment)"
+            )
     b, k, m = config.clustering.batch_size, config.clustering.n_clusters, config.network.bottleneck
     shapes = {"x": (b, n_features), "network_input": (b, n_features), "z": (b, m), "centroids": (k, m)}
     shapes |= {"log_q": (b, k), "p": (b, k)}

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import shlex
 import shutil
 import sys
@@ -44,15 +45,21 @@ def parser() -> CommandParser:
         prog="dec-jax run",
         usage="dec-jax run [--data NAME|FILE --n-clusters K] [OPTION …]",
         shown=SHOWN,
-        more=f"keys of --set:\n{describe()}\n",
+        more=f"keys of --set, with the defaults of preset paper; result.json has what was used:\n{describe()}\n",
         description="Clusters one data set and writes result, model and pictures to a folder. Without options: digits.",
     )
     names = ", ".join(data.NAMES)
     cli.add_argument("--data", default="digits", metavar="NAME|FILE", help=f"{names}, or a file: a table or an array")
     cli.add_argument("--labels", metavar="FILE", help="one label per sample, used for scores only")
     cli.add_argument("--n-clusters", type=int, metavar="K", help="number of clusters; a file needs it")
-    cli.add_argument("--preset", default="auto", metavar="NAME", help=f"{', '.join(PRESETS)} (default: auto)")
-    cli.add_argument("--bottleneck", type=int, metavar="M", help="dimensions of the embedding (default: 10)")
+    cli.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)} (default: auto; with an objective that needs an autoencoder fast)",
+    )
+    cli.add_argument(
+        "--bottleneck", type=int, metavar="M", help="dimensions of the embedding (default: 10; auto: one for a cluster)"
+    )
     cli.add_argument(
         "--objective",
         metavar="NAME",
@@ -124,7 +131,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status; see `failures.reported`."""
     words = sys.argv[1:] if words is None else words
     arguments = parser().parse_args(words)
-    return reported(lambda: run(arguments, f"dec-jax run {shlex.join(words)}".strip()))
+    return reported(lambda: run(arguments, f"dec-jax run {shlex.join(words)}".strip()), saves=True)
 
 
 def run(arguments: argparse.Namespace, command: str) -> None:
@@ -213,7 +220,7 @@ def _make_writable(out: Path, dataset: data.Dataset) -> None:
     needed = 100 * MEGABYTE + 400 * dataset.x.shape[0]
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if shutil.disk_usage(existing).free < needed:
-        raise OSError(f"about {needed // MEGABYTE} MB of free disk space are needed")
+        raise OSError(errno.ENOSPC, f"about {needed // MEGABYTE} MB of free disk space are needed")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=out):
         pass

@@ -14,6 +14,7 @@ from dec_jax.data import Dataset, Scaling
 from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.identity import identity
 from dec_jax.neighbors import Neighbors, nearest
+from dec_jax.runner import build
 from dec_jax.runner.config import Config
 from dec_jax.runner.layout import Layout
 from dec_jax.samples import Samples, to_device
@@ -43,6 +44,10 @@ class Split:
     unlabelled: np.ndarray | None = None
     _scaled: dict[str, tuple[Samples, Samples | None]] = field(default_factory=dict, repr=False)
     _neighbors: dict[tuple[str, str], Neighbors] = field(default_factory=dict, repr=False)
+
+    def network(self, config: Config) -> Any:
+        """The network of a configuration for these samples."""
+        return build.network(config, self.train.x.shape[1], self.train.image_shape)
 
     def scaling(self, rule: str) -> Scaling:
         """A rule, fitted to the training samples."""

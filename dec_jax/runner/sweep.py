@@ -1,6 +1,7 @@
 """dec-jax sweep: runs a grid of trials as one sweep."""
 
 import argparse
+import contextlib
 import shlex
 import shutil
 import sys
@@ -8,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 from rich.console import Console
@@ -33,6 +34,9 @@ from dec_jax.runner.webpage import PAGE_FILE, kept, page
 from dec_jax.runner.work import Trial, Workshop, by_pretraining, trial_id
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice, check_integer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ENGINES = ("local", "ray")
 # The options of --help; the others stand in --help-all.
@@ -85,7 +89,9 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     command = f"dec-jax sweep {shlex.join(words)}"
     again = arguments.report
-    return reported(lambda: report(again, with_page=arguments.page) if again else run(arguments, command))
+    if again:
+        return reported(lambda: report(again, with_page=arguments.page))
+    return reported(lambda: run(arguments, command), saves=True)
 
 
 def run(arguments: argparse.Namespace, command: str) -> None:
@@ -274,7 +280,7 @@ def _silence(missing: dict[int, int]) -> str:
 def report(out: Path, *, with_page: bool = True) -> None:
     """Prints the table and draws the pictures and the page of a finished sweep.
 
-    A page that cannot be drawn is left out with a warning.
+    Pictures or a page that cannot be drawn are left out with a warning.
 
     Raises:
         FileNotFoundError, ValueError: the folder holds no whole results.
@@ -286,20 +292,33 @@ def report(out: Path, *, with_page: bool = True) -> None:
     for criterion, n_clusters in suggestions(frame, swept):
         console.print(f"{criterion} suggests {n_clusters} clusters")
     console.print(f"computed by commit {', '.join(frame['commit'].fillna('unknown').unique())}", soft_wrap=True)
-    folder = out / PICTURES_FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    drawn = sweep_pictures.draw(frame, swept, folder)
+    drawn: list[Path] = []
+    with _unless_it_fails("the pictures were"):
+        drawn = _draw(frame, swept, out / PICTURES_FOLDER)
     console.print(f"{len(drawn)} pictures and {', '.join(table.FILES)} are in {out}", soft_wrap=True)
-    if with_page and _write_page(out):
-        console.print(f"to look at it, open {out / PAGE_FILE}", soft_wrap=True)
+    if with_page:
+        with _unless_it_fails(f"{PAGE_FILE} was"):
+            console.print(f"to look at it, open {page.write(out)}", soft_wrap=True)
 
 
-def _write_page(out: Path) -> bool:
-    """Writes the page; returns whether that went well."""
+def _draw(frame: "DataFrame", swept: Sequence[str], folder: Path) -> list[Path]:
+    """Draws the pictures in the place of earlier ones, which stay where that fails."""
+    new = folder.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
     try:
-        page.write(out)
-    except Exception as error:  # no failure of a page is worth a finished sweep
-        warnings.warn(f"{PAGE_FILE} was not written: {error or type(error).__name__}", stacklevel=2)
-        return False
-    return True
+        drawn = sweep_pictures.draw(frame, swept, new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return drawn
+
+
+@contextlib.contextmanager
+def _unless_it_fails(what: str) -> Iterator[None]:
+    """Lets nothing that can be drawn again end a finished sweep."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{what} not written: {error or type(error).__name__}", stacklevel=2)

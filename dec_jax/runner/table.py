@@ -89,9 +89,8 @@ def make_row(outcome: Outcome, held_out: np.ndarray) -> Row:
         held_out: (n,) bool, the samples that were not trained on.
 
     Returns:
-        `id`; `config`, all settings by full name; `labels`, the clusters by method: (n,) "final" of all samples, and of
-        the training samples "autoencoder_kmeans", and "n2d" where clustering started from it; the figures of the
-        table; `seconds` and `rates` by phase; `from_cache`; the commit and the versions that computed it.
+        `id`; `config`, all settings by full name; `labels`, those of `Outcome`; the figures of the table; `seconds` and
+        `rates` by phase; `from_cache`; the commit and the versions that computed it.
     """
     row = {"id": outcome.trial.id, "config": outcome.trial.config.flat(), "labels": outcome.labels}
     last = next((one for one in reversed(outcome.history) if one["phase"] == "clustering"), {})

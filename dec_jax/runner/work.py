@@ -11,7 +11,7 @@ import numpy as np
 from dec_jax import networks
 from dec_jax.identity import environment, identity
 from dec_jax.networks import Params
-from dec_jax.runner import build, capacity
+from dec_jax.runner import capacity
 from dec_jax.runner.config import Config
 from dec_jax.runner.profiler import Profiler
 from dec_jax.runner.programs import Compiled
@@ -37,8 +37,9 @@ class Outcome:
 
     Attributes:
         trial: the trial.
-        labels: clusters (n,) int32 by method: "autoencoder_kmeans", "n2d" where clustering starts from it, and "final",
-            the largest q of all samples, those held out included; the others are of the training samples.
+        labels: clusters (n,) int32 by method: "autoencoder_kmeans", or "graph" where clustering starts from a partition
+            of the samples; "n2d" where it starts from that; and "final", the largest q of all samples, those held out
+            included; the others are of the training samples.
         history: rows with phase, step, loss and, in clustering, label change, smallest cluster and terms.
         seconds: by phase.
         rates: steps per second by phase, once its program was compiled.
@@ -127,7 +128,7 @@ def by_pretraining(shop: Workshop, trials: Iterable[Trial]) -> list[list[Trial]]
 
 def pretrained(shop: Workshop, config: Config) -> tuple[Params, Row] | None:
     """The network that a configuration begins its clustering with, and what was kept with it; None before it is."""
-    model = build.network(config, shop.split.train.x.shape[1], shop.split.train.image_shape)
+    model = shop.split.network(config)
     shapes = jax.eval_shape(lambda: networks.init(jax.random.key(0), model, shop.split.train.x.shape[1]))
     return shop.pretrained.get(pretraining_key(shop, config), shapes)
 

@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         0; 1 where a target could not be made; else as `failures.reported`.
     """
     arguments = parser().parse_args(words)
-    return reported(lambda: _run(arguments))
+    return reported(lambda: _run(arguments), saves=True)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -61,10 +61,12 @@ def _trials(context: Context, name: str) -> DataFrame:
     sizes = sizes_of(configs)
     trials = [Trial(i, trial_id(config, samples.fingerprint), config) for i, config in enumerate(configs)]
     kept = Store(context.work / "numbers-of-clusters")
-    missing = [trial for trial in trials if kept.metadata(_name(trial, sizes)) is None]
+    found = {trial.id: kept.get(_name(trial, sizes)) for trial in trials}
+    missing = [trial for trial in trials if found[trial.id] is None]
     if missing:
         _train(context, samples, missing, sizes, kept)
-    return DataFrame([_row(context, name, trial, kept.get(_name(trial, sizes))) for trial in trials])
+        found |= {trial.id: kept.get(_name(trial, sizes)) for trial in missing}
+    return DataFrame([_row(context, name, trial, found[trial.id]) for trial in trials])
 
 
 def _name(trial: Trial, sizes: Sizes) -> str:

@@ -15,7 +15,7 @@ import scipy.sparse
 from rich.console import Console
 
 from dec_jax import data, metrics
-from dec_jax.data import Dataset
+from dec_jax.data import UNLABELLED, Dataset
 from dec_jax.digests import read_checked
 from dec_jax.identity import fingerprint, git_commit, identity, versions
 from dec_jax.networks import Params
@@ -126,6 +126,8 @@ class Context:
             raise Unavailable(f"{name}: {error}") from error
         if dataset.y is None:
             raise ValueError(f"data {name} must have classes for scoring, got none (--labels FILE)")
+        if n_without := int((dataset.y == UNLABELLED).sum()):
+            raise ValueError(f"data {name} must have a class for every sample, got {n_without} without")
         return dataset
 
     def _labels(self, name: str) -> str | None:

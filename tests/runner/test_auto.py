@@ -108,6 +108,12 @@ def test_a_table_that_is_a_mixture_of_gaussians_starts_from_it():
     assert leiden.remarks == []
 
 
+def test_a_network_that_only_encodes_is_not_asked_to_decode():
+    assert resolved(LARGE_IMAGES, (16, 16), clustering__objective="idec").network.kind == "dense"
+    with pytest.raises(ValueError, match="network.kind=encoder does not decode: it needs layer_wise_steps=0"):
+        resolved(LARGE_IMAGES, (16, 16), clustering__objective="idec", network__kind="encoder")
+
+
 def test_sparse_samples_are_no_mixture():
     with pytest.raises(ValueError, match="start.kind=mixture needs dense samples"):
         resolved(scipy.sparse.csr_array(np.abs(TABLE)), start__kind="mixture")

@@ -60,6 +60,17 @@ def test_without_a_size_a_part_of_what_there_is_may_be_used():
     assert 2**20 < capacity.memory_limit(None) < 2**50
 
 
+def test_the_memory_of_windows(monkeypatch):
+    def status(pointer):
+        pointer._obj.physical = 2**34
+        assert pointer._obj.length == 64
+
+    monkeypatch.delattr(capacity.os, "sysconf")
+    kernel = SimpleNamespace(GlobalMemoryStatusEx=status)
+    monkeypatch.setattr(capacity.ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
+    assert capacity._physical_memory() == 2**34
+
+
 @pytest.mark.parametrize("limit", [2**24, None])
 def test_a_container_may_not_use_the_memory_of_its_host(monkeypatch, limit):
     monkeypatch.setattr(capacity, "_physical_memory", lambda: 2**30)

@@ -192,6 +192,16 @@ def test_heat_map_holds_what_varies(tmp_path, monkeypatch):
     assert [feature % K for feature in features] == sorted(feature % K for feature in features)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int16, np.uint8])
+def test_images_of_any_type_are_drawn(dtype):
+    largest = 1 if dtype is bool else np.iinfo(dtype).max
+    samples = np.array([[[0, largest], [largest, 0]]], dtype)
+    _, ax = image_sheet.draw_sheet(image_sheet.as_images(samples, (1, 2)), 0, largest)
+    sheet = np.asarray(ax.images[0].get_array())
+    np.testing.assert_array_equal(sheet[sheet < 1], 0)
+    assert (sheet < 1).sum() == 2  # as ink on paper
+
+
 def test_sheet_places_every_image():
     images = np.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6) / 144.0
     _, ax = image_sheet.draw_sheet(images, 0.0, 1.0)

@@ -34,6 +34,11 @@ def test_other_objectives_have_the_preset_as_it_is():
     assert own == config_of("fast").with_values({"clustering.objective": "my.module:loss"})
 
 
+def test_without_a_preset_the_objective_says_which():
+    assert config_of(None).preset == config_of(None, "scan").preset == config_of(None, "imsat").preset == "auto"
+    assert config_of(None, "idec") == config_of("fast", "idec")
+
+
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="unknown preset 'fats'; did you mean 'fast'"):
         config_of("fats")
