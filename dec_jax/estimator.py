@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dec_jax import trained_model
 from dec_jax.checkpoints import load_model, save_model
 from dec_jax.data import Dataset, from_frame
+from dec_jax.data.columns import id_columns
 from dec_jax.data.shapes import flatten
 from dec_jax.storage import SUFFIX, Store, read_metadata
 
@@ -36,7 +39,8 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     of the graph of neighbours, learnt by a network, which for images goes on by SCAN (Van Gansbeke et al. 2020).
 
     Samples are arrays (n, d), images (n, h, w) or (n, h, w, channels), sparse matrices, or frames of pandas or polars.
-    A frame that holds more than numbers is encoded column by column: categories become one-hot, ids are left out.
+    A frame that holds more than numbers, or ids, is encoded column by column: categories become one-hot, ids are left
+    out.
 
     Args:
         n_clusters: k, between 2 and the number of samples.
@@ -124,11 +128,18 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return values | dict(self.settings or {})
 
     def _dataset(self, x: Any) -> Dataset:
-        """The samples to train on; what was decided about the columns of a frame is said where progress is shown."""
-        if not _is_mixed(x):
+        """The samples to train on.
+
+        What was decided about the columns of a frame is said where progress is shown, and that ids were left out of one
+        of numbers alone in a warning.
+        """
+        has_ids = _has_ids(x)
+        if not _is_mixed(x) and not has_ids:
             x, image_shape = _flat(x)
             return Dataset("X", validate_data(self, x, accept_sparse="csr", ensure_min_samples=2), None, image_shape)
         dataset = from_frame(x, name="X")
+        if has_ids and not _is_mixed(x):
+            warnings.warn(f"X: {dataset.notes[0]}", stacklevel=3)
         self.n_features_in_, self.feature_names_in_ = len(x.columns), np.asarray(list(map(str, x.columns)), object)
         if self.verbose:
             from dec_jax.runner import failures
@@ -247,6 +258,12 @@ def _is_mixed(x: Any) -> bool:
     if not hasattr(x, "columns") or not hasattr(x, "dtypes"):
         return False
     return not all(_is_numeric(dtype) for dtype in x.dtypes)
+
+
+def _has_ids(x: Any) -> bool:
+    """Whether `x` is a frame of pandas with a column that looks like ids."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(x, pandas.DataFrame) and len(x) > 0 and bool(id_columns(x))
 
 
 def _is_numeric(dtype: Any) -> bool:

@@ -133,6 +133,14 @@ def test_samples_of_any_kind_are_assigned_alike(fitted, convert):
     np.testing.assert_array_equal(DEC.predict(fitted, x), fitted.labels_)
 
 
+def test_ids_of_a_frame_of_numbers_are_left_out():
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    with pytest.warns(UserWarning, match="X: 'customer_id' looks like the id of a sample: left out"):
+        estimator = make().fit(frame.assign(customer_id=np.random.default_rng(0).permutation(len(X))))
+    assert estimator.model_.encoding.feature_names == tuple("abcd")
+    np.testing.assert_array_equal(estimator.labels_, make().fit(frame).labels_)
+
+
 def test_names_of_a_frame_are_kept_and_asked_for():
     frame = pd.DataFrame(X, columns=list("abcd"))
     estimator = make().set_output(transform="pandas").fit(frame)
