@@ -145,7 +145,7 @@ def read(arguments: argparse.Namespace) -> Grid:
 
 
 def _default_preset(axes: Iterable[str]) -> str:
-    """The preset of a sweep over axes: that of `run`, unless it would make no use of them."""
+    """The preset of a sweep over axes: that of `run`, unless they are of the network or of training."""
     names = {name for axis in axes for name in _full_names(axis)} - {"clustering.n_clusters"}
     return "fast" if any(name.startswith(OF_TRAINING) for name in names) else "auto"
 

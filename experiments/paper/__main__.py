@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     cli.add_argument("target", metavar="TARGET", help=f"{', '.join(targets.TARGETS)} or {ALL}")
     cli.add_argument("--data", nargs="+", default=[], metavar="NAME", help="default: each target's own")
-    cli.add_argument("--seeds", type=int, metavar="N", help=f"0 to N − 1 (default: {SEEDS})")
+    cli.add_argument("--seeds", type=int, metavar="N", help="0 to N − 1 (default: 3 with laptop, else 5)")
     cli.add_argument("--scale", default="laptop", help=f"{', '.join(SCALES)} (default: laptop)")
     cli.add_argument("--out", type=Path, required=True, metavar="DIR", help="for tables, pictures and unfinished work")
     cli.add_argument("--data-dir", metavar="DIR", help="folder of TFDS, or of scikit-learn for reuters")
