@@ -171,12 +171,7 @@ def fit(
     check_integer("n_clusters", n_clusters, 2, n, why="the number of samples")
     n_steps = default_steps(n) if n_steps is None else check_integer("n_steps", n_steps, 1)
     chosen = recipe(d, n_clusters, image_shape=image_shape, n_steps=n_steps, batch_size=min(BATCH_SIZE, n))
-    if near is None:
-        seen = representation.represented(x, representation.choose(x, image_shape), image_shape)
-        near = nearest(seen, min(max(graph.SIGHTS), n), metric=metric_of(seen))
-    check_integer("near", near.indices.shape[1], min(N_NEIGHBORS + 1, n), why="neighbours, itself included")
-    if len(near.indices) != n:
-        raise ValueError(f"near must be of the {n} samples, got {len(near.indices)}")
+    near = _neighbors(x, image_shape) if near is None else _checked(near, n)
     keys = jax.random.split(key, 4)
     if start is None:
         candidates = graph.partitions(near, n_clusters, seed=int(jax.random.randint(keys[0], (), 0, 2**31 - 1)))
@@ -198,6 +193,19 @@ def fit(
     )
     q = clustering.soft_assignments(chosen.model, state.params, state.centroids, x, chosen.assignment)
     return ScanFit(np.asarray(state.labels), np.asarray(q), np.asarray(start), chosen, state, history)
+
+
+def _neighbors(x: Any, image_shape: tuple[int, ...] | None) -> Neighbors:
+    """As many nearest samples as the graph needs, by what suits the samples (n, d)."""
+    seen = representation.represented(x, representation.choose(x, image_shape), image_shape)
+    return nearest(seen, min(max(graph.SIGHTS), x.shape[0]), metric=metric_of(seen))
+
+
+def _checked(near: Neighbors, n: int) -> Neighbors:
+    check_integer("near", near.indices.shape[1], min(N_NEIGHBORS + 1, n), why="neighbours, itself included")
+    if len(near.indices) != n:
+        raise ValueError(f"near must be of the {n} samples, got {len(near.indices)}")
+    return near
 
 
 def _best_start(

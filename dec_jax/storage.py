@@ -91,7 +91,11 @@ class Store:
         _check_name(name)
         if name in self._in_memory:
             arrays, metadata = self._in_memory[name]
-            return assemble(arrays, template), metadata
+            try:
+                return assemble(arrays, template), metadata
+            except ValueError as error:
+                warnings.warn(f"the entry {name} does not fit, and counts as absent: {error}", stacklevel=2)
+                return None
         return self._look(name, lambda path: read_tree(path, template))
 
     def metadata(self, name: str) -> Metadata | None:

@@ -24,6 +24,7 @@ from dec_jax.identity import fingerprint, git_commit
 from dec_jax.runner import pictures
 from dec_jax.runner.config import as_json
 from dec_jax.runner.methods import methods, named, seconds_in_all
+from dec_jax.runner.panels import SCORES
 from dec_jax.runner.plane import Plane, lay_out
 from dec_jax.runner.run_folder import ASSIGNMENTS_FILE, HISTORY_FILE, LABELS_OF, RESULT_FILE
 from dec_jax.runner.runs import Run
@@ -73,10 +74,10 @@ def print_table(result: Mapping[str, Any], console: Console) -> None:
     totals = seconds_in_all(result["seconds"])
     data = result["data"]
     title = f"{data['name']}: {data['n_samples']:,} samples × {data['n_features']:,} features"
-    table = Table("method", *(name.upper() for name in ("acc", "nmi", "ari")), "seconds", title=title)
+    table = Table("method", *(name.upper() for name in SCORES), "seconds", title=title)
     names = named(result)
     for method, name in names.items():
-        scores = (result[method][score] for score in ("acc", "nmi", "ari"))
+        scores = (result[method][score] for score in SCORES)
         cells = ("–" if score is None else f"{score:.4f}" for score in scores)
         table.add_row(name, *cells, f"{totals[method]:.1f}")
     console.print(table)

@@ -76,19 +76,19 @@ def draw(frame: "DataFrame", swept: Sequence[str], folder: Path) -> list[Path]:
 def _heatmaps(frame: "DataFrame", swept: Sequence[str]) -> Pictures:
     if not {K, M} <= set(swept):
         return {}
-    measures = _known(frame, ("acc", "nmi", "silhouette"))
+    measures = measured(frame, ("acc", "nmi", "silhouette"))
     return {f"heatmap_{name}.png": partial(_heatmap, frame=frame, swept=swept, measure=name) for name in measures}
 
 
 def _n_clusters(frame: "DataFrame", swept: Sequence[str]) -> Pictures:
-    measures = _known(frame, ("nmi", *CRITERIA))
+    measures = measured(frame, ("nmi", *CRITERIA))
     if K not in swept or not measures:
         return {}
     return {"n_clusters.png": partial(_number_of_clusters, frame=frame, swept=swept, measures=measures)}
 
 
 def _curves(frame: "DataFrame", swept: Sequence[str]) -> Pictures:
-    panels = [_known(frame, names) for names in (tuple(SCORES), ("silhouette",), ("confidence",))]
+    panels = [measured(frame, names) for names in (tuple(SCORES), ("silhouette",), ("confidence",))]
     panels = [names for names in panels if names]
     settings = [name for name in swept if name != "seed" and frame[name].notna().any()]
     return {
@@ -99,14 +99,14 @@ def _curves(frame: "DataFrame", swept: Sequence[str]) -> Pictures:
 
 
 def _seconds(frame: "DataFrame", swept: Sequence[str]) -> Pictures:
-    if not _known(frame, ("seconds",)):
+    if not measured(frame, ("seconds",)):
         return {}
     return {"seconds.png": partial(_seconds_per_trial, frame=frame, swept=swept)}
 
 
-def _known(frame: "DataFrame", names: Iterable[str]) -> list[str]:
+def measured(frame: "DataFrame", names: Iterable[str]) -> list[str]:
     """The columns in which some trial has a finite value."""
-    return [name for name in names if np.isfinite(frame[name]).any()]
+    return [name for name in names if np.isfinite(frame[name].astype(float)).any()]
 
 
 # What is drawn
@@ -183,9 +183,9 @@ def _setting_curves(
             ax.legend(frameon=False, fontsize=9, ncols=len(measures), loc="lower left", bbox_to_anchor=(0, 1))
         ax.set_ylabel("agreement with the classes" if measures[0] in SCORES else NAMES[measures[0]])
         _set_values(ax, frame, setting)
-    spread = "band" if _is_number(setting) else "bars"
+    spread = "band" if is_number(setting) else "bars"
     figure.get_layout_engine().set(wspace=0.04)
-    _head(figure, _title(f"Clustering quality against {_name(setting)}", swept, (setting,), spread))
+    _head(figure, _title(f"Clustering quality against {name_of(setting)}", swept, (setting,), spread))
     save(figure, path)
 
 
@@ -194,7 +194,7 @@ def _draw_measure(ax: "Axes", frame: "DataFrame", setting: str, measure: str, nu
     curve = over_seeds(frame, setting, measure)
     mean, spread = curve["mean"].to_numpy(), curve["std"].fillna(0).to_numpy()
     colour = colours_of([number])[0]
-    if _is_number(setting):
+    if is_number(setting):
         x = curve.index.to_numpy(float)
         ax.plot(x, mean, color=colour, marker=".", linewidth=1.5, label=NAMES[measure])
         ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
@@ -208,8 +208,8 @@ def _draw_measure(ax: "Axes", frame: "DataFrame", setting: str, measure: str, nu
 def _set_values(ax: "Axes", frame: "DataFrame", setting: str) -> None:
     """The axis of a setting: its values at their places, logarithmic where they span more than a decade."""
     values = _values(frame, setting)
-    ax.set_xlabel(_name(setting))
-    if not _is_number(setting):
+    ax.set_xlabel(name_of(setting))
+    if not is_number(setting):
         ax.set_xlim(-0.5, len(values) - 0.5)
         _tick_values(ax, "x", range(len(values)), values)
     elif 0 < 10 * values[0] < values[-1]:
@@ -259,7 +259,7 @@ def _head(figure: "Figure", title: str) -> None:
 
 def _title(what: str, swept: Sequence[str], shown: Sequence[str], spread: str = "") -> str:
     """What a picture shows, over what its values are means, and what it draws of their spread."""
-    others = [_name(name) for name in swept if name not in shown]
+    others = [name_of(name) for name in swept if name not in shown]
     lines = [what]
     if others:
         lines.append(f"mean over {', '.join(others)}")
@@ -268,18 +268,20 @@ def _title(what: str, swept: Sequence[str], shown: Sequence[str], spread: str = 
     return "\n".join(lines)
 
 
-def _name(setting: str) -> str:
+def name_of(setting: str) -> str:
+    """What a setting or a measure is called."""
     return NAMES.get(setting, setting.replace(".", " ").replace("_", " "))
 
 
-def _is_number(setting: str) -> bool:
+def is_number(setting: str) -> bool:
+    """Whether the values of a setting are numbers."""
     return COLUMNS[setting] in (int, float)
 
 
 def _values(frame: "DataFrame", setting: str) -> list[Any]:
     """The values of a setting, numbers ascending; None, which leaves it open, has no place among them."""
     values = frame[setting].dropna().unique().tolist()
-    return sorted(values) if _is_number(setting) else values
+    return sorted(values) if is_number(setting) else values
 
 
 def _tick_values(

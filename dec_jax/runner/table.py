@@ -22,6 +22,7 @@ from dec_jax.data.atomic import atomic_write
 from dec_jax.data.extras import need
 from dec_jax.digests import read_checked, write_with_digest
 from dec_jax.identity import git_commit, versions
+from dec_jax.runner import panels
 from dec_jax.runner.config import FIELDS
 from dec_jax.runner.criteria import criteria
 from dec_jax.runner.work import Outcome, Trial
@@ -38,7 +39,7 @@ MAX_SHOWN = 40
 # Pandas' types that know missing values; a float's missing value is NaN.
 DTYPES = types.MappingProxyType({int: "Int64", float: "float64", bool: "boolean", str: "string", tuple: "string"})
 PARSERS = types.MappingProxyType({int: int, float: float, bool: "True".__eq__, str: str, tuple: str})
-SCORES = ("acc", "nmi", "ari")
+SCORES = tuple(panels.SCORES)
 METHODS = types.MappingProxyType({"": "final", "kmeans_": "autoencoder_kmeans"})  # what begins their scores' columns
 CRITERIA = ("silhouette", "confidence", "generalisability")  # what says something where there are no labels
 # All that differs between two sweeps of the same grid.
@@ -237,16 +238,30 @@ def summary(frame: "DataFrame", swept: Sequence[str]) -> "DataFrame":
 
 def print_summary(frame: "DataFrame", swept: Sequence[str], console: Console) -> None:
     """Prints the summary, the best 40 combinations by its first score, and says how many were left out."""
-    names = measures(frame)
-    settings = [name for name in swept if name != "seed"]
-    best = summary(frame, swept).sort_values(f"{names[0]}_mean", ascending=False, kind="stable")
-    table = Table(*settings, "n", *(name.upper() if name in SCORES else name for name in names))
-    for row in best.head(MAX_SHOWN).to_dict("records"):
-        cells = (plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names)
-        table.add_row(*(shown(row[name]) for name in settings), str(row["n"]), *cells)
+    settings, rows = [name for name in swept if name != "seed"], best_rows(frame, swept)
+    table = Table(*settings, "n", *(name.upper() if name in SCORES else name for name in measures(frame)))
+    for row in rows[:MAX_SHOWN]:
+        table.add_row(*row)
     console.print(table)
-    if len(best) > MAX_SHOWN:
-        console.print(f"{len(best) - MAX_SHOWN:,} more combinations, none of them better, are in {CSV_FILE}")
+    if len(rows) > MAX_SHOWN:
+        console.print(f"{len(rows) - MAX_SHOWN:,} more combinations, none of them better, are in {CSV_FILE}")
+
+
+def best_rows(frame: "DataFrame", swept: Sequence[str]) -> list[tuple[str, ...]]:
+    """The cells of the summary for people, the best combination by the first measure first.
+
+    They are the swept settings but the seed, the number of trials, and mean ± standard deviation of each measure.
+    """
+    names, settings = measures(frame), [name for name in swept if name != "seed"]
+    best = summary(frame, swept).sort_values(f"{names[0]}_mean", ascending=False, kind="stable")
+    return [
+        (
+            *(shown(row[name]) for name in settings),
+            str(row["n"]),
+            *(plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names),
+        )
+        for row in best.to_dict("records")
+    ]
 
 
 def measures(frame: "DataFrame") -> list[str]:

@@ -19,7 +19,7 @@ from dec_jax.data import UNLABELLED, Dataset
 from dec_jax.digests import read_checked
 from dec_jax.identity import fingerprint, git_commit, identity, versions
 from dec_jax.networks import Params
-from dec_jax.runner import report, runs
+from dec_jax.runner import panels, report, runs
 from dec_jax.runner.config import Config
 from dec_jax.runner.presets import N_CLUSTERS, config_of
 from dec_jax.runner.profiler import Profiler
@@ -32,7 +32,7 @@ from dec_jax.samples import Samples
 from dec_jax.storage import Store
 from dec_jax.validation import check_choice
 
-SCORES = ("acc", "nmi", "ari")
+SCORES = tuple(panels.SCORES)
 SCALES = {"full": "paper", "fast": "fast", "laptop": "fast"}  # and the preset that each one begins with
 LAPTOP_SAMPLES = 5000
 LAPTOP = {"pretraining.fine_tuning_steps": 1500, "clustering.max_steps": 1500}  # what it changes from its preset

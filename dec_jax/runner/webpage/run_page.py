@@ -10,6 +10,7 @@ import numpy as np
 
 from dec_jax.digests import read_checked
 from dec_jax.runner.methods import named, seconds_in_all
+from dec_jax.runner.panels import SCORES
 from dec_jax.runner.plane import lay_out
 from dec_jax.runner.run_folder import ASSIGNMENTS_FILE, HISTORY_FILE, LABELS_OF, RESULT_FILE
 from dec_jax.runner.webpage import clusters, curves, embedding, kept, scores
@@ -93,7 +94,7 @@ def _tiles(result: Mapping[str, Any], q: np.ndarray) -> list[tuple[str, str]]:
     if final["acc"] is None:
         tiles.append(("mean confidence", percent(float(q.max(axis=1).mean()))))
     else:
-        tiles += [(name.upper(), f"{final[name]:.3f}") for name in ("acc", "nmi", "ari")]
+        tiles += [(name.upper(), f"{final[name]:.3f}") for name in SCORES]
     return [*tiles, ("time", duration(sum(result["seconds"].values())))]
 
 

@@ -1,7 +1,7 @@
 """What the page of a sweep shows, from the files of its folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from dec_jax.digests import read_checked
 from dec_jax.runner import table
 from dec_jax.runner.suggestion import suggestions
 from dec_jax.runner.sweep_folder import IDENTITY_FILE
+from dec_jax.runner.sweep_pictures import name_of
 from dec_jax.runner.webpage import kept, sweep_plots
 from dec_jax.runner.webpage.plots import Table
 from dec_jax.runner.webpage.text import figure, short
@@ -33,17 +34,17 @@ def content(folder: Path) -> dict[str, Any]:
         ImportError: pandas is not installed.
     """
     frame = table.read(folder)
-    swept = table.swept(frame)
+    swept, rows = table.swept(frame), table.best_rows(frame, table.swept(frame))
     identity = json.loads(read_checked(folder / IDENTITY_FILE))
     plots = sweep_plots.plots(frame, swept)
     return {
         "title": short(Path(identity["data.name"]).name),
         "tiles": _tiles(frame),
         "plots": {plot.id: plot for plot in plots},
-        "swept": [(sweep_plots.name_of(name), _values(frame, name)) for name in swept],
+        "swept": [(name_of(name), _values(frame, name)) for name in swept],
         "suggestions": suggestions(frame, swept),
-        "summary": _summary(frame, swept),
-        "n_more": max(0, len(table.summary(frame, swept)) - MAX_ROWS),
+        "summary": _summary(frame, swept, rows[:MAX_ROWS]),
+        "n_more": max(0, len(rows) - MAX_ROWS),
         "repeat": _repeat(frame, identity, kept.read(folder)),
         "sections": [("grid", "What was varied"), *([("plots", "Plots")] if plots else []), *SECTIONS],
     }
@@ -65,22 +66,11 @@ def _values(frame: "DataFrame", setting: str) -> str:
     return short(", ".join(values))
 
 
-def _summary(frame: "DataFrame", swept: tuple[str, ...]) -> Table:
-    """Mean ± standard deviation over the seeds of each combination, the best by the first measure before others."""
+def _summary(frame: "DataFrame", swept: Sequence[str], rows: list[tuple[str, ...]]) -> Table:
+    """The rows of `table.best_rows` under the names that people know."""
     names, settings = table.measures(frame), [name for name in swept if name != "seed"]
-    best = table.summary(frame, swept).sort_values(f"{names[0]}_mean", ascending=False, kind="stable")
-    rows = [
-        (
-            *(table.shown(row[name]) for name in settings),
-            str(row["n"]),
-            *(table.plus_minus(row[f"{name}_mean"], row[f"{name}_std"]) for name in names),
-        )
-        for row in best.head(MAX_ROWS).to_dict("records")
-    ]
-    header = (*map(sweep_plots.name_of, settings), "trials", *map(sweep_plots.name_of, names))
-    return Table(
-        f"Mean ± standard deviation over the seeds, the best {sweep_plots.name_of(names[0])} first", header, rows
-    )
+    header = (*map(name_of, settings), "trials", *map(name_of, names))
+    return Table(f"Mean ± standard deviation over the seeds, the best {name_of(names[0])} first", header, rows)
 
 
 def _repeat(frame: "DataFrame", identity: Mapping[str, Any], known: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dec_jax.runner.suggestion import over_seeds
-from dec_jax.runner.sweep_pictures import NAMES, K, M
-from dec_jax.runner.table import COLUMNS, SCORES, shown
+from dec_jax.runner.sweep_pictures import K, M, is_number, measured, name_of
+from dec_jax.runner.table import SCORES, shown
 from dec_jax.runner.webpage.plots import Plot, Table
 from dec_jax.runner.webpage.text import figure, plotted
 
@@ -27,18 +27,13 @@ def plots(frame: "DataFrame", swept: Sequence[str]) -> list[Plot]:
         swept: from `table.swept`.
     """
     frame = frame[frame["error"].isna()]
-    groups = [[name for name in group if np.isfinite(frame[name].astype(float)).any()] for group in GROUPS]
+    groups = [measured(frame, group) for group in GROUPS]
     settings = [name for name in swept if name != "seed" and frame[name].notna().any()]
     heats = [name for group in groups for name in group] if {K, M} <= set(swept) else []
     return [
         *(_heatmap(frame, name) for name in heats if name in HEATS),
         *(_curves(frame, setting, names) for setting in settings for names in groups if names),
     ]
-
-
-def name_of(setting: str) -> str:
-    """Returns what a setting or a measure is called."""
-    return NAMES.get(setting, setting.replace(".", " ").replace("_", " "))
 
 
 def _heatmap(frame: "DataFrame", measure: str) -> Plot:
@@ -83,7 +78,7 @@ def _curves(frame: "DataFrame", setting: str, measures: Sequence[str]) -> Plot:
         ]
     what = "agreement with the classes" if measures[0] in SCORES else " and ".join(map(name_of, measures))
     title = f"{what[0].upper()}{what[1:]} against {name_of(setting)}"
-    numbers = COLUMNS[setting] in (int, float)
+    numbers = is_number(setting)
     x: dict[str, Any] = {"title": {"text": plotted(name_of(setting))}} | ({} if numbers else {"type": "category"})
     values = frame[setting].dropna()
     if numbers and 0 < 10 * values.min() < values.max():
@@ -99,7 +94,7 @@ def _curves(frame: "DataFrame", setting: str, measures: Sequence[str]) -> Plot:
 
 
 def _places(values: Sequence[Any], setting: str) -> list[Any]:
-    return [float(v) if COLUMNS[setting] in (int, float) else plotted(shown(v)) for v in values]
+    return [float(v) if is_number(setting) else plotted(shown(v)) for v in values]
 
 
 def _seeds(frame: "DataFrame", setting: str, measure: str, number: int) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def _seeds(frame: "DataFrame", setting: str, measure: str, number: int) -> dict[
 
 
 def _mean(curve: "DataFrame", setting: str, measure: str, number: int) -> dict[str, Any]:
-    numbers = COLUMNS[setting] in (int, float)
+    numbers = is_number(setting)
     return {
         "type": "scatter",
         "mode": "lines+markers" if numbers else "markers",
