@@ -59,11 +59,11 @@ def nearest(x: Any, n_neighbors: int, *, metric: str = "euclidean") -> Neighbors
     x = x if isinstance(x, jax.Array | SparseRows) else check_samples(x, varying=False)
     check_integer("n_neighbors", n_neighbors, 2, x.shape[0], why="the number of samples; a sample is its own neighbor")
     check_choice("metric", metric, METRICS)
-    x = _prepared(x, metric)
+    x, further = _prepared(x, metric)
     n_candidates = min(CANDIDATES * n_neighbors, x.shape[0])
-    seen, norms = _seen(x, n_neighbors, n_candidates)
+    seen, norms = _seen(x, further, n_neighbors, n_candidates)
     found = _candidates(seen, norms, n_candidates)
-    indices, squares = _measured(x, found, n_neighbors)
+    indices, squares = _measured(x, further, found, n_neighbors)
     squares = np.asarray(squares)
     return Neighbors(np.array(indices), squares / 2 if metric == "cosine" else np.sqrt(squares))
 
@@ -82,15 +82,21 @@ def metric_of(x: Any) -> str:
     return "cosine" if spread > 0 and np.ptp(np.sqrt(squares)) <= ONE_LENGTH * spread else "euclidean"
 
 
-def _prepared(x: Any, metric: str) -> Samples:
-    """Samples on the device, as float32: centred where they are dense, of unit length for the cosine."""
+def _prepared(x: Any, metric: str) -> tuple[Samples, jax.Array]:
+    """Samples on the device, as float32: centred where they are dense, of unit length for the cosine.
+
+    And by how much (n,) each one's squared distances are larger than that. A row of zeros lies at 1 from all of unit
+    length and at 0 from others like it, and its cosine with each of them is 0, for which it is 2.
+    """
+    further = jnp.zeros(x.shape[0])
     if metric == "cosine":
         x = _unit_rows(x)
+        further = jnp.asarray(_are_zero(x), jnp.float32)
     if isinstance(x, np.ndarray) and x.dtype.itemsize > 4:  # far from the origin float32 would lose their digits
         x = np.subtract(x, x.mean(axis=0), out=np.empty(x.shape, np.float32), casting="unsafe")
         x.setflags(write=False)
     x = to_device(x)
-    return x if isinstance(x, SparseRows) else x - x.mean(axis=0)
+    return x if isinstance(x, SparseRows) else x - x.mean(axis=0), further
 
 
 def _unit_rows(x: Any) -> Any:
@@ -104,13 +110,18 @@ def _unit_rows(x: Any) -> Any:
     return x / jnp.where(norms > 0, norms, 1)
 
 
-def _seen(x: Samples, n_neighbors: int, n_candidates: int) -> tuple[Samples, jax.Array]:
+def _are_zero(x: Any) -> Any:
+    """Which rows (n,) hold zeros alone."""
+    return np.asarray(abs(x).sum(axis=1)).ravel() == 0 if scipy.sparse.issparse(x) else ~x.any(axis=1)
+
+
+def _seen(x: Samples, further: jax.Array, n_neighbors: int, n_candidates: int) -> tuple[Samples, jax.Array]:
     """What candidates are found in: the samples or their principal components; and the squared norms of the samples.
 
     ‖x_i − x_j‖² is ‖x_i‖² + ‖x_j‖² − 2 x_i·x_j, and only the product is estimated: what two samples have outside of the
     principal components is nearly orthogonal.
     """
-    norms = _squared_norms(x)
+    norms = _squared_norms(x) + further
     n, d = x.shape
     if isinstance(x, SparseRows) or n * n * d < PROJECTED_FROM or jax.default_backend() != "cpu":
         return x, norms
@@ -207,8 +218,8 @@ def _lowest(scores: jax.Array, count: int, n_groups: int) -> tuple[jax.Array, ja
 
 
 @partial(jax.jit, static_argnames="n_neighbors")
-def _measured(x: Samples, candidates: jax.Array, n_neighbors: int) -> tuple[jax.Array, jax.Array]:
-    """The sample itself, then the nearest of the candidates (n, c), by Σ (x_i − x_j)²."""
+def _measured(x: Samples, further: jax.Array, candidates: jax.Array, n_neighbors: int) -> tuple[jax.Array, jax.Array]:
+    """The sample itself, then the nearest of the candidates (n, c), by Σ (x_i − x_j)² and what they are further."""
     n, c = candidates.shape
     size = max(1, min(n, BLOCK_BYTES // 4 // (4 * c * x.shape[1])))
 
@@ -216,7 +227,8 @@ def _measured(x: Samples, candidates: jax.Array, n_neighbors: int) -> tuple[jax.
         rows = jnp.minimum(start + jnp.arange(size), n - 1)
         others = candidates[rows]
         differences = take_rows(x, rows)[:, None] - take_rows(x, others.ravel()).reshape(size, c, -1)
-        squares = jnp.where(others == rows[:, None], jnp.inf, jnp.sum(differences**2, axis=2))
+        squares = jnp.sum(differences**2, axis=2) + further[rows][:, None] + further[others]
+        squares = jnp.where(others == rows[:, None], jnp.inf, squares)
         others, squares = (
             jnp.concatenate([own, other], axis=1)
             for own, other in ((rows[:, None].astype(jnp.int32), others), (jnp.full((size, 1), -1.0), squares))

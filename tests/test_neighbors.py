@@ -74,7 +74,7 @@ def test_many_samples_are_projected_to_as_few_components_as_find_the_same_neighb
     monkeypatch.setattr(neighbors, "PROJECTED_FROM", 0)
     monkeypatch.setattr(neighbors, "PROJECTIONS", (2, 16, 32))
     monkeypatch.setattr(neighbors.jax, "default_backend", lambda: "cpu")
-    seen, _ = neighbors._seen(to_device(x), 10, 30)
+    seen, _ = neighbors._seen(to_device(x), jnp.zeros(600), 10, 30)
     assert seen.shape == (600, 16)
     assert_nearest(nearest(x, 10), distances(x), 10, 1e-4)
 
@@ -90,9 +90,13 @@ def test_equal_samples_begin_with_themselves():
     np.testing.assert_array_equal(found.distances, 0)
 
 
-def test_a_row_of_zeros_has_cosine_distance_one():
-    found = nearest(np.array([[0, 0], [1, 0], [2, 0.1]]), 3, metric="cosine")
-    np.testing.assert_allclose(found.distances[0], [0, 1, 1], atol=0.51)
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array], ids=["dense", "sparse"])
+def test_a_row_of_zeros_has_cosine_distance_one(kind):
+    x = np.random.default_rng(6).uniform(size=(40, 30)) * (np.random.default_rng(7).uniform(size=(40, 30)) < 0.1)
+    x[[3, 20, 21]] = 0
+    found = nearest(kind(x), 8, metric="cosine")
+    assert_nearest(found, distances(x, "cosine"), 8, 1e-6)
+    np.testing.assert_allclose(found.distances[3, 1:], 1, rtol=1e-6)
 
 
 def test_samples_of_one_length_are_directions():

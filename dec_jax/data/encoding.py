@@ -153,7 +153,7 @@ def _refuse_missing(counts: Mapping[str, int]) -> None:
     more = f" and {len(counts) - 10} columns more" if len(counts) > 10 else ""
     raise ValueError(
         f"values are missing in the columns {listed}{more}: say what becomes of them "
-        f"(missing: {', '.join(MISSING_RULES)}) or leave the columns out (drop)"
+        f"(missing: {', '.join(MISSING_RULES)}), fill them before, or leave the columns out (drop)"
     )
 
 
