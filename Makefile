@@ -50,7 +50,7 @@ fuzz-short: $(INSTALLED)
 
 # The wheel, built, installed without extras in an environment of its own, and used in an empty folder.
 wheel:
-	rm -rf build/wheel && mkdir -p build/wheel/run
+	rm -rf build/wheel build/lib build/bdist.* && mkdir -p build/wheel/run
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	build/wheel/venv/bin/python -m pip install --quiet --constraint constraints.txt build/wheel/*.whl

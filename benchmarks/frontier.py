@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import scipy.sparse
 from rich.table import Table
@@ -115,8 +116,12 @@ def read(word: str) -> Contest:
 def measured(contest: Contest, method: str, seed: int, folder: Path) -> bool:
     """Runs a method unless its file is there, and tells whether it is now."""
     path = folder / f"{contest.dataset.name}-{method}-seed{seed}.json"
+    task = identity(contest)
     if path.exists():
-        return True
+        found = json.loads(path.read_text())
+        if {key: found.get(key) for key in task} == task:
+            return True
+        command.complain(f"{path} is of other samples, labels or another k: measured again")
     name = f"{method} on {contest.dataset.name}, seed {seed}"
     try:
         rows = ask(contest, method, seed)
@@ -126,13 +131,20 @@ def measured(contest: Contest, method: str, seed: int, folder: Path) -> bool:
         return False
     for row in rows.values():
         row |= metrics.scores(contest.dataset.y, np.asarray(row.pop("labels")), unlabelled=UNLABELLED)
-    about = {"data": contest.dataset.name, "method": method, "seed": seed, "git_commit": git_commit()}
-    about["samples"] = fingerprint(contest.dataset.x)
+    about = {"data": contest.dataset.name, "method": method, "seed": seed, "git_commit": git_commit()} | task
     with atomic_write(path, "w") as file:
         json.dump(about | {"rows": rows} | command.environment(), file, indent=2)
     for row, found in rows.items():
         print(f"{row}, {name}: {found['seconds']:.1f} s, NMI {found['nmi']:.4f}, ACC {found['acc']:.4f}", flush=True)
     return True
+
+
+def identity(contest: Contest) -> Record:
+    """What a figure is of."""
+    dataset = contest.dataset
+    shape = None if dataset.image_shape is None else list(dataset.image_shape)
+    hashes = {"samples": fingerprint(dataset.x), "classes": fingerprint(np.asarray(dataset.y))}
+    return {"n_clusters": contest.n_clusters, "image_shape": shape} | hashes
 
 
 def ask(contest: Contest, method: str, seed: int) -> dict[str, Record]:
@@ -151,9 +163,15 @@ def ask(contest: Contest, method: str, seed: int) -> dict[str, Record]:
             np.save(Path(folder) / "samples.npy", dataset.x)
         (Path(folder) / "about.json").write_text(json.dumps({"n_clusters": n_clusters, "image_shape": shape}))
         words = [python, "-m", "benchmarks.frontier_worker", method, folder, str(seed)]
-        quiet = os.environ | {"TQDM_DISABLE": "1"}
-        done = subprocess.run(words, cwd=ROOT, env=quiet, capture_output=True, text=True, check=True)
+        where = os.environ | {"TQDM_DISABLE": "1"} | _platform()
+        done = subprocess.run(words, cwd=ROOT, env=where, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _platform() -> dict[str, str]:
+    """The variable that makes a process compute where --device says."""
+    chosen = jax.config.jax_default_device
+    return {} if chosen is None else {"JAX_PLATFORMS": {"gpu": "cuda"}.get(chosen.platform, chosen.platform)}
 
 
 def read_rows(folder: Path, names: Iterable[str], methods: Iterable[str], n_seeds: int) -> Iterator[Record]:

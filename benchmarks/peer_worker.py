@@ -32,6 +32,8 @@ class Peers:
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
+        if device == "gpu":
+            torch.set_float32_matmul_precision("high")  # as JAX does by itself
         samples = torch.from_numpy(np.load(x)).to("cuda" if device == "gpu" else device)
         self._arguments = (samples, dims, batch_size, n_clusters)
         return {"torch": torch.__version__}

@@ -123,7 +123,7 @@ def cases():
     """The folder of files as people have them, beside that of the data; a test that asks for it is skipped without."""
     folder = Path(__file__).parents[2] / "shared" / "cases"
     if not folder.is_dir():
-        pytest.skip(f"there is no folder {folder}")
+        absent(f"there is no folder {folder}")
     return folder
 
 

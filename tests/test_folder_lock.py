@@ -3,7 +3,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import uuid
 import warnings
 
@@ -73,10 +72,8 @@ def test_a_block_that_fails_frees_the_folder(folder):
 @pytest.mark.slow
 def test_another_process_is_named_and_a_killed_one_frees_the_folder(folder, holder):
     process = holder()
-    began = time.monotonic()
     with pytest.raises(ValueError, match=rf"in use by process {process.pid} on host {socket.gethostname()}$"):
         lock(folder).__enter__()
-    assert time.monotonic() - began < 5  # at once
     process.kill()
     process.wait()
     with lock(folder):

@@ -1,4 +1,3 @@
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -24,20 +23,3 @@ CORE = sorted(Path(dec_jax.__file__).parent.glob("*.py"))
 def test_imports_start_no_device(modules):
     done = subprocess.run([sys.executable, "-c", IMPORT.format(modules=modules)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def imported(path):
-    """The modules that a file imports, each by its full name."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
-def test_no_import_of_the_library_runs_upwards(path):
-    above = ("dec_jax.runner", "experiments", "benchmarks")
-    if path.stem == "estimator":  # the face of the runner, which it imports where it fits
-        above = above[1:]
-    assert [name for name in imported(path) if name.startswith(above)] == []

@@ -53,4 +53,3 @@ def test_reliability_is_the_share_of_neighbours_that_either_half_of_the_features
     x = np.random.default_rng(0).normal(size=(60, 6))
     assert reliability(np.hstack([x] * 8)) > 0.5  # each half has nearly all of x
     assert reliability(np.random.default_rng(1).normal(size=(60, 48))) == pytest.approx(10 / 59, abs=0.08)
-    assert reliability(scipy.sparse.csr_array(x * x)) == reliability(scipy.sparse.csr_array(x * x))

@@ -210,6 +210,15 @@ def test_a_table_that_would_fill_the_memory(tmp_path, monkeypatch):
         load(tmp_path / "x.parquet")
 
 
+def test_a_folder_of_images_that_would_fill_the_memory(tmp_path, monkeypatch):
+    pillow = pytest.importorskip("PIL.Image")
+    monkeypatch.setattr("dec_jax.data.packed.LIMIT", 0)
+    for i in range(2):
+        pillow.new("L", (3000, 3000)).save(tmp_path / f"{i}.png")
+    with pytest.raises(ValueError, match="too large for a file of its size"):
+        load(tmp_path)
+
+
 def test_a_packed_text_that_would_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("dec_jax.data.packed.LIMIT", 0)
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"0" * 10**7))

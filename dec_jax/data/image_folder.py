@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dec_jax.data.extras import need
+from dec_jax.data.packed import check_unpacked
 from dec_jax.validation import check_choice
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -52,6 +53,7 @@ def read_image_folder(folder: Path, label_column: str | None = None) -> Images:
         raise ValueError(f"folder {folder} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none")
     grey = all(_opened(path, lambda image: image.mode in GREY_MODES) for path in paths)
     first = _pixels(paths[0], grey)
+    check_unpacked(folder, len(paths) * first.size, sum(path.stat().st_size for path in paths))
     x = np.empty((len(paths), *first.shape), np.uint8)
     for i, path in enumerate(paths):
         pixels = _pixels(path, grey)

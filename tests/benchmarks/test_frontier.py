@@ -50,6 +50,25 @@ def test_figures_are_means_over_seeds_and_what_was_measured_is_kept(samples, ans
     assert "three" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("changed", ["k", "samples", "labels"])
+def test_what_was_measured_of_something_else_is_measured_again(changed, samples, answers, tmp_path, capsys):
+    words = ["--methods", "kmeans", "--seeds", "1", "--folder", str(tmp_path / "found"), "--data"]
+    assert frontier.main([*words, samples]) == 0
+    if changed != "k":
+        x, y = (X + 1, Y) if changed == "samples" else (X, Y[::-1])
+        np.savez(tmp_path / "three.npz", x=x, y=y)
+    assert frontier.main([*words, samples.replace("k=3", "k=4") if changed == "k" else samples]) == 0
+    assert answers == [("kmeans", 0)] * 2
+    assert "is of other samples, labels or another k: measured again" in capsys.readouterr().err
+
+
+def test_a_worker_computes_where_its_parent_does(monkeypatch):
+    assert frontier._platform() == {}
+    chosen = SimpleNamespace(config=SimpleNamespace(jax_default_device=SimpleNamespace(platform="gpu")))
+    monkeypatch.setattr(frontier, "jax", chosen)
+    assert frontier._platform() == {"JAX_PLATFORMS": "cuda"}
+
+
 def test_a_method_that_fails_is_named_and_the_others_are_measured(samples, answers, tmp_path, capsys):
     words = ["--data", samples, "--methods", "umap", "kmeans", "--folder", str(tmp_path / "found"), "--seeds", "1"]
     assert frontier.main(words) == 2

@@ -49,9 +49,10 @@ class Scenario:
     Attributes:
         begins: whether there is nothing before.
         goes_on: whether it must end well whatever fails.
+        may_be_absent: whether there may be nothing for a moment, from which its maker goes on.
     """
 
-    begins, goes_on = False, False
+    begins, goes_on, may_be_absent = False, False, False
 
     def set_up(self, folder):
         if not self.begins:
@@ -195,7 +196,9 @@ class TableOfASweep(Scenario):
 
 
 class Result(Scenario):
-    """All files of a finished run, but for its pictures."""
+    """All files of a finished run, but for its pictures; without them it goes on from its last save."""
+
+    may_be_absent = True
 
     def write(self, folder, number):
         labels = np.full(30, number % 3, np.int32)

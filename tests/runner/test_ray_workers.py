@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -184,13 +183,11 @@ def not_connected(monkeypatch):
 def test_an_address_that_does_not_answer(monkeypatch):
     with socket.create_server(("", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
-    began = time.monotonic()
     with pytest.raises(ValueError, match=f"ray_address {address} does not answer: Connection refused"):
         ray_workers.connected(address).__enter__()
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ValueError, match=f"ray_address {address} does not answer"):
         ray_workers.connected(None).__enter__()
-    assert time.monotonic() - began < 15
 
 
 @pytest.mark.usefixtures("not_connected")
