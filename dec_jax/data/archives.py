@@ -13,8 +13,8 @@ import scipy.sparse
 from dec_jax.data.packed import check_zip, damaged
 from dec_jax.validation import as_csr
 
-SAMPLE_KEYS = ("x", "X", "data")
-LABEL_KEYS = ("y", "labels")
+SAMPLE_KEYS = ("x", "X", "data", "images", "features")
+LABEL_KEYS = ("y", "Y", "labels", "label", "targets", "target")
 MAPPED_BYTES = 2**28
 PARTS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 SAMPLE_WORDS = ("x", "data", "images", "image", "samples", "features")
@@ -54,7 +54,8 @@ def read_archive(path: Path, part: str = "all", mapped: bool | None = None) -> A
         ValueError: it is damaged, does not say which array holds the samples, or does not have the part.
     """
     arrays = read_arrays(path, mapped)
-    if pieces := _pieces(arrays):
+    pieces = _pieces(arrays)
+    if pieces and ("train" in pieces or not any(key in arrays for key in SAMPLE_KEYS)):
         return _joined(path, arrays, pieces, part)
     if part != "all":
         raise ValueError(f"part={part} needs an archive with x_train and x_test, {path} holds {_names(arrays)}")

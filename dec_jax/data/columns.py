@@ -24,6 +24,7 @@ ACTIONS = (KEPT, ONE_HOT, LEFT_OUT, IDS, LABELS)
 MAX_CATEGORIES = 50
 MAX_ODD_NUMBERS = 10  # numbers beside words that may be categories, such as 1, 2, 3+
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "y": 1.0, "n": 0.0, "t": 1.0, "f": 0.0}
+PAIRS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
 MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 DATE = re.compile(
     rf"(?:\d{{1,4}}[-/.]\d{{1,2}}[-/.]\d{{1,4}}|\d{{4}}-\d{{2}}|\d{{1,2}}[-/ .]+{MONTH}[-/ ,.]+\d{{2,4}}"
@@ -211,16 +212,19 @@ def _named_as_id(series: "pd.Series") -> bool:
 
 def _kind_of_numbers(series: "pd.Series", numbers: np.ndarray, position: int) -> str:
     present = numbers[~np.isnan(numbers)]
-    if not len(present) or present.min() == present.max():
+    has_digits = series.dtype.kind in "iuf"  # others may have more than float64 tells apart
+    if not len(present) or (present.min() == present.max() and (has_digits or series.nunique() == 1)):
         return "constant"
     if series.dtype.kind == "b" or (series.dtype.kind not in "iuf" and set(np.unique(present)) <= {0.0, 1.0}):
         return "boolean"
-    if len(present) < len(numbers) or (present != np.round(present)).any():
+    if (present != np.round(present)).any():
         return "number"
+    if len(present) < len(numbers):
+        return "id" if _named_as_id(series) and len(np.unique(present)) == len(present) > MAX_ODD_NUMBERS else "number"
     if series.dtype.kind in "iu":  # as float64, neighbours above 2⁵³ would be equal
         present = series.to_numpy(f"{series.dtype.kind}8")
     earlier, later = present[:-1], present[1:]
-    distinct = len(np.unique(present)) == len(present)
+    distinct = len(np.unique(present)) == len(present) if has_digits else series.is_unique
     if not series.name and position == 0:
         return "index" if distinct else "number"
     counts = len(present) > 2 and (np.all(later == earlier + 1) or np.all(earlier == later + 1))
@@ -248,15 +252,19 @@ def holds_booleans(series: "pd.Series") -> bool:
     """Whether the values are true and false, or words for them."""
     if series.dtype.kind in "buif":
         return series.dtype.kind == "b"
-    words = {str(value).strip().lower() for value in series.dropna()}
-    return bool(words) and words <= set(WORDS)
+    return _are_pair({str(value).strip().lower() for value in series.dropna()})
+
+
+def _are_pair(words: set[str]) -> bool:
+    """Whether words are yes and no in one way of saying it."""
+    return bool(words) and any(words <= pair for pair in PAIRS)
 
 
 def _parsed(series: "pd.Series") -> np.ndarray | None:
     """Numbers among values of any type: all of them, or all of them words for true and false."""
     present = [None if isinstance(value, str) and is_missing(value) else value for value in series.dropna()]
     words = {value.strip().lower() for value in present if isinstance(value, str)}
-    yes_or_no = bool(words) and words <= set(WORDS)
+    yes_or_no = _are_pair(words)
     parsed = [_number(value, yes_or_no) for value in present]
     if None in parsed:
         return None

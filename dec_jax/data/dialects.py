@@ -18,10 +18,12 @@ from dec_jax.data.packed import check_unpacked, damaged
 
 MISSING = (
     *("", "NA", "N/A", "n/a", "na", "n.a.", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
-    *("#N/A", "#NA", "?", "-", "--", "."),
+    *("#N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "?", "-", "--", ".", ".."),
 )
 SAMPLE_BYTES = 2**20
 SAMPLE_LINES = 1000
+FEWEST_LINES = 3
+ENOUGH_ROWS = 5  # to say how far numbers are spread
 WHITESPACE = r"\s+"
 SEPARATORS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'", WHITESPACE: "spaces"}
 CHUNK = 2**20
@@ -41,6 +43,10 @@ class Numerals:
 
     decimal: str = "."
     thousands: str | None = None
+
+    def with_groups(self) -> "Numerals":
+        """The same, with the thousands sign that goes with a decimal comma where the first rows showed none."""
+        return Numerals(",", ".") if self == Numerals(",") else self
 
     def matches(self, field: str) -> bool:
         """Whether the field is a number, written this way."""
@@ -70,12 +76,23 @@ class Dialect:
         numerals: how numbers are written.
         names: of the columns, "" where the header has none; None where there is no header.
         skipped: lines before the first row: comments, empty lines and the header.
+        width: fields of a row; 0 where it is not known.
     """
 
     separator: str
     numerals: Numerals
     names: tuple[str, ...] | None
     skipped: int
+    width: int = 0
+
+    def comments(self) -> re.Pattern[str]:
+        """Lines below the header that begin with # and are not rows: a row has as many fields as others."""
+        error = r"N/A|NA\b|DIV/0!|VALUE!|REF!|NAME\?|NUM!|NULL!"
+        if self.separator == WHITESPACE or self.width < 2:
+            return re.compile(rf"(?m)^#(?!{error}).*\n?")
+        field = rf"[^{re.escape(self.separator)}\n]*"
+        row = rf"\S{field}(?:{re.escape(self.separator)}{field}){{{self.width - 1}}}$"
+        return re.compile(rf"(?m)^#(?!{error}|{row}).*\n?")
 
     def describe(self) -> str:
         """Says in a few words what was found."""
@@ -151,9 +168,9 @@ def sniff(text: str, path: Path) -> Dialect:
     Raises:
         ValueError: the table is empty, two columns have one name, or its numbers can be read in two ways.
     """
-    lines = text[:SAMPLE_BYTES].split("\n")
-    if len(text) > SAMPLE_BYTES:
-        lines = lines[:-1]
+    lines = text[:SAMPLE_BYTES].split("\n")[:-1] if len(text) > SAMPLE_BYTES else text.split("\n")
+    if len(lines) < FEWEST_LINES:  # longer ones than the sample
+        lines = text.split("\n", FEWEST_LINES)[:FEWEST_LINES]
     lines = [line.rstrip("\r") for line in lines[: SAMPLE_LINES + 50]]
     start, told, comment = _leading_lines(lines)
     body = lines[start:]
@@ -162,15 +179,26 @@ def sniff(text: str, path: Path) -> Dialect:
     separator, rows, ends = _separate(body, told)
     if not rows:
         raise damaged(path, "its first line cannot be split into fields")
-    numerals = _numerals(rows[1:] or rows, separator, path)
+    _refuse_libsvm(rows, path)
+    numerals, width = _numerals(rows[1:] or rows, separator, path), max(map(len, rows))
     names = header_of(rows, numerals)
     if names is not None:
-        return Dialect(separator, numerals, names, start + ends[0])
+        return Dialect(separator, numerals, names, start + ends[0], width)
     if comment:  # a header behind a comment sign, as numpy.savetxt writes it
         names = _split([comment], separator)[0][0]
-        if len(names) == len(rows[0]) > 1 and not any(PLAIN.matches(name) or is_missing(name) for name in names):
-            return Dialect(separator, numerals, tuple(name.strip() for name in names), start)
-    return Dialect(separator, numerals, None, start)
+        words = [name for i, name in enumerate(names) if i or name.strip()]  # the first may be of an index
+        if len(names) == len(rows[0]) > 1 and not any(PLAIN.matches(name) or is_missing(name) for name in words):
+            return Dialect(separator, numerals, tuple(name.strip() for name in names), start, width)
+    return Dialect(separator, numerals, None, start, width)
+
+
+def _refuse_libsvm(rows: list[list[str]], path: Path) -> None:
+    fields = [field for row in rows for field in row[1:]]
+    if fields and all(re.fullmatch(r"\d+:[^:\s]+", field) for field in fields):
+        raise ValueError(
+            f"{path} looks like a LIBSVM file: read it with sklearn.datasets.load_svmlight_file, and save the matrix "
+            "with scipy.sparse.save_npz"
+        )
 
 
 def _leading_lines(lines: list[str]) -> tuple[int, str | None, str | None]:
@@ -207,6 +235,8 @@ def _split(lines: list[str], separator: str) -> tuple[list[list[str]], list[int]
 def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]], list[int]]:
     if told:
         return told, *_split(lines, told)
+    if _has_decimal_commas(lines):
+        return ";", *_split(lines, ";")
     best, best_score = ",", (0.0, False, 0.0, 0)
     for separator in SEPARATORS:
         rows, _ = _split(lines, separator)
@@ -226,6 +256,16 @@ def _separate(lines: list[str], told: str | None) -> tuple[str, list[list[str]],
         if score > best_score:
             best, best_score = separator, score
     return best, *_split(lines, best)
+
+
+def _has_decimal_commas(lines: list[str]) -> bool:
+    """Whether one column has decimal commas: what stands before these repeats, so it does not name the rows."""
+    rows, _ = _split(lines, ",")
+    if len(rows) < 3 or len(rows[0]) != 1 or PLAIN.matches(rows[0][0]):
+        return False
+    first = [row[0].strip() for row in rows[1:]]
+    both = all(len(row) == 2 and re.fullmatch(r"-?\d+", row[0].strip()) and row[1].isdecimal() for row in rows[1:])
+    return both and len(set(first)) < len(first)
 
 
 def _numerals(rows: list[list[str]], separator: str, path: Path) -> Numerals:
@@ -265,7 +305,7 @@ def header_of(rows: list[list[str]], numerals: Numerals = PLAIN) -> tuple[str, .
     names = first if first[0] else first[1:]
     if names and not names[-1]:
         names = names[:-1]
-    if not names or any(map(is_missing, names)):
+    if not all(names) or 2 * sum(map(is_missing, names)) >= len(names):  # NA may be sodium among others
         return None
     columns = [[row[i] for row in below if i < len(row) and not is_missing(row[i])] for i in range(width)]
     if _is_count(names, columns, has_index=first[0] == "") or _are_words(first, columns, numerals):
@@ -278,6 +318,8 @@ def _is_count(names: list[str], columns: list[list[str]], *, has_index: bool) ->
         return False
     numbers = [int(name) for name in names]
     steps = {after - before for before, after in pairwise(numbers)}
+    if _rise_apart(numbers, columns[-len(numbers) :]):
+        return True
     if has_index and numbers == list(range(len(numbers))):
         return len(set(columns[0])) == len(columns[0])
     if len(numbers) >= 8 and len(steps) == 1 and 0 not in steps:
@@ -288,6 +330,19 @@ def _is_count(names: list[str], columns: list[list[str]], *, has_index: bool) ->
     if len(numbers) == 1 and any(field.isdecimal() for field in below):
         return False
     return bool(below) and numbers == list(range(len(numbers))) and not below <= set(names)
+
+
+def _rise_apart(numbers: list[int], columns: list[list[str]]) -> bool:
+    """Whether three numbers or more rise or fall, as years do, each farther from those below than these are spread."""
+    if len(numbers) < 3 or (sorted(set(numbers)) not in (numbers, numbers[::-1])):
+        return False
+    for number, column in zip(numbers, columns, strict=True):
+        if len(column) < ENOUGH_ROWS or not all(map(PLAIN.matches, column)):
+            return False
+        low, high = min(map(float, column)), max(map(float, column))
+        if max(low - number, number - high) <= high - low:
+            return False
+    return True
 
 
 def _are_words(first: list[str], columns: list[list[str]], numerals: Numerals) -> bool:

@@ -64,7 +64,7 @@ def read_image_folder(folder: Path, label_column: str | None = None) -> Images:
             )
         x[i] = pixels
     ids = np.array([path.relative_to(folder).as_posix() for path in paths], object)
-    labels = None if label_column is None else np.array([path.parent.name for path in paths], object)
+    labels = None if label_column is None else np.array([_class_of(path, folder) for path in paths], object)
     notes = [f"{folder.name}: {len(paths)} images of {_size(first)} pixels, {'grey' if grey else 'coloured'}"]
     if n_others:
         notes.append(f"{folder.name}: {n_others} files that are not images are left out")
@@ -97,6 +97,8 @@ def _pixels(path: Path, grey: bool) -> np.ndarray:
     mode = _opened(path, lambda image: image.mode)
     if mode not in (*GREY_MODES, *COLOUR_MODES):
         raise ValueError(f"{path} must have 8 bits a channel, got Pillow's mode {mode}: save the images as .npy")
+    if (n := _opened(path, lambda image: getattr(image, "n_frames", 1))) > 1:
+        raise ValueError(f"{path} must hold one image, got {n} frames: save them as a stack in .npy")
     return _opened(path, lambda image: np.asarray(_upright(image).convert("L" if grey else "RGB")))
 
 
@@ -104,6 +106,11 @@ def _upright(image: Any) -> Any:
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(image)
+
+
+def _class_of(path: Path, folder: Path) -> str | None:
+    """The name of the subfolder; None for an image that lies in none."""
+    return None if path.parent == folder else path.parent.name
 
 
 def _size(pixels: np.ndarray) -> str:

@@ -65,6 +65,8 @@ def as_labels(values: Any, name: str = "labels") -> Labels:
 
 
 def _to_array(values: Any) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.where(np.ma.getmaskarray(values), None, values.data.astype(object))
     if hasattr(values, "to_numpy"):  # a pandas or polars column or frame
         values = values.to_numpy()
     elif hasattr(values, "categories"):
@@ -197,6 +199,8 @@ def _unquoted(line: str) -> str:
 
 
 def _without_header(fields: list[str], n_samples: int | None, name: str) -> tuple[list[str], tuple[str, ...]]:
+    if len(fields) > 1 and fields[0].lower() in LABEL_NAMES and fields[0] not in fields[1:]:
+        return fields[1:], (f"{name}: the first line is the header ({fields[0]})",)
     if n_samples is not None:
         while len(fields) > n_samples and not fields[-1]:
             fields = fields[:-1]
@@ -218,6 +222,8 @@ def _column_of_table(path: Path, ids: Sequence[Any] | np.ndarray) -> tuple[Any, 
     frame = table.frame
     chosen = [name for name in frame.columns if name.lower() in LABEL_NAMES]
     found = [name for name in id_columns(frame) if name not in chosen]
+    if len(chosen) == 1 and not isinstance(ids, range):  # whatever they look like, if they name the samples
+        found += [name for name in frame.columns if name not in (*chosen, *found) and _names_some(frame[name], ids)]
     if len(chosen) != 1:
         chosen = [name for name in frame.columns if name not in found]
     one_hot = frame[chosen].to_numpy()
@@ -237,7 +243,7 @@ def _column_of_table(path: Path, ids: Sequence[Any] | np.ndarray) -> tuple[Any, 
         if len(order) < len(series) or (order != np.arange(len(order))).any():
             notes.append(f"{path.name}: labels are put in the order of the samples by the column {name!r}")
         return series.to_numpy()[order], tuple(notes)
-    if found and not isinstance(ids, range):
+    if found and not (isinstance(ids, range) and any(_rises(frame[name]) for name in found)):
         notes.append(f"{path.name}: its ids are not those of the samples: labels are taken in the order of the file")
     return series, tuple(notes)
 
@@ -248,16 +254,32 @@ def _order(ids: Sequence[Any] | np.ndarray, found: Sequence[Any], where: str) ->
     Raises:
         ValueError: they name some of the samples but not all, and the samples have ids of their own.
     """
-    place = {str(value): i for i, value in enumerate(found)}
-    order = np.array([place.get(str(value), -1) for value in ids], np.int64)
-    if len(place) != len(found) or (order < 0).all():
+    place = {_key(value): i for i, value in enumerate(found)}
+    order = np.array([place.get(_key(value), -1) for value in ids], np.int64)
+    if (order < 0).all() or (isinstance(ids, range) and (len(place) != len(found) or (order < 0).any())):
         return None
+    if len(place) != len(found):
+        raise ValueError(f"{where} must name every sample once, got one of them twice")
     if (order >= 0).all():
         return order
-    if isinstance(ids, range):
-        return None
     unknown = str(ids[np.flatnonzero(order < 0)[0]])
     raise ValueError(
         f"{where} must name every sample, got none for {unknown!r} and {int((order < 0).sum()) - 1} others; "
         "without that column labels are taken in the order of the file"
     )
+
+
+def _key(value: Any) -> str:
+    """What an id is known by: 7 and 7.0 are one, and so are names with spaces around them."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _names_some(column: Any, ids: Sequence[Any] | np.ndarray) -> bool:
+    return not set(map(_key, column)).isdisjoint(map(_key, ids))
+
+
+def _rises(column: Any) -> bool:
+    """Whether ids are in their order, as those of rows in the order of the samples are."""
+    return bool(column.is_monotonic_increasing)

@@ -111,6 +111,8 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
 def _in_memory(x: Any, name: str) -> Content:
     if scipy.sparse.issparse(x):
         return Content(as_csr(x))
+    if isinstance(x, np.ma.MaskedArray):
+        x = x.astype(np.float64).filled(np.nan)
     return without_index(to_table(x, name)) if hasattr(x, "columns") else Content(np.asarray(x))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 DISTANCE = 5.0  # of a sentinel from the other values, in their ranges
 NINES = np.array([int("9" * digits) for digits in range(2, 16)], np.float64)
-SENTINELS = np.concatenate([NINES, -NINES])
+OTHERS = [-999.25, -32768, 9.969209968386869e36]  # of well logs, of 16 bits, of netCDF
+SENTINELS = np.concatenate([NINES, -NINES, OTHERS])
 SHOWN = 5
 
 
@@ -26,7 +27,7 @@ def find_sentinels(x: np.ndarray, names: Sequence[str] | None = None) -> tuple[s
             others = values[values != value]
             if len(others) and _far(value, others):
                 name = repr(names[column]) if names else f"column {column}"
-                found.append(f"{value:.0f} in {name} ({len(values) - len(others)} times)")
+                found.append(f"{value:.15g} in {name} ({len(values) - len(others)} times)")
     if not found:
         return ()
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""

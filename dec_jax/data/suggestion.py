@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
+from dec_jax.data.columns import ONE_HOT
 from dec_jax.data.dataset import Dataset
 from dec_jax.data.named import NAMES
 from dec_jax.data.scaling import Samples, centre_and_spread, fit_scaling
@@ -47,7 +48,8 @@ def default_rule(data: Dataset | Samples) -> Suggestion:
         return Suggestion("tfidf", "rows are sparse")
     whole = np.asarray(dataset.x)
     x = whole[:: -(-len(whole) // SAMPLE_ROWS)]
-    if found := _of_images(x, whole.min(axis=0), whole.max(axis=0), dataset.image_shape) or _of_rows(x):
+    found = _of_images(x, whole.min(axis=0), whole.max(axis=0), dataset.image_shape) or _of_rows(x)
+    if found and not (found.rule == "log1p" and _is_mixed(dataset)):
         return found
     if owned := _owned_by_outliers(x, dataset):
         return Suggestion("robust", f"outliers own the scale of {owned}")
@@ -101,6 +103,12 @@ def _of_rows(x: np.ndarray) -> Suggestion | None:
     if len(above) < 0.7 * x.size and x.max() >= 10 * np.median(above):
         return Suggestion("log1p", f"counts: whole numbers, {1 - len(above) / x.size:.0%} of them 0")
     return None
+
+
+def _is_mixed(dataset: Dataset) -> bool:
+    """Whether some columns of a table are categories or say yes or no: then rows are not counts of one kind."""
+    columns = () if dataset.encoding is None else dataset.encoding.columns
+    return any(column.action == ONE_HOT or column.kind == "boolean" for column in columns)
 
 
 def _owned_by_outliers(x: np.ndarray, dataset: Dataset) -> str:

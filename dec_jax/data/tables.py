@@ -16,11 +16,10 @@ from dec_jax.data.packed import check_unpacked, check_zip, damaged
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat")
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 BINARY_SUFFIXES = (".parquet", ".feather", ".xlsx")
 EXCEL_SAMPLE = 200
-COMMENT = r"(?m)^#.*\n?"
 BYTES_OF_A_VALUE = 8
 
 
@@ -89,7 +88,7 @@ def _read_text(path: Path) -> Table:
         text, encoding = decode(file.read(), path)
     dialect = sniff(text, path)
     lines = text.split("\n", dialect.skipped)
-    body = _without_comments(lines[dialect.skipped] if len(lines) > dialect.skipped else "")
+    body = _without_comments(lines[dialect.skipped] if len(lines) > dialect.skipped else "", dialect)
     if not body.strip():
         raise ValueError(f"{path} must hold at least one sample, got a header alone")
     with warnings.catch_warnings():
@@ -128,6 +127,7 @@ def with_thousands(frame: "pd.DataFrame", numerals: Numerals, words: Container[i
         numerals: how numbers are written.
         words: places of columns that are not numbers elsewhere in the table.
     """
+    numerals = numerals.with_groups()
     if numerals.thousands is None:
         return frame
     for place in frame.columns:
@@ -159,8 +159,9 @@ def pandas_version() -> tuple[int, ...]:
     return tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
-def _without_comments(body: str) -> str:
-    return re.sub(COMMENT, "", body) if are_comments(len(re.findall(COMMENT, body)), body.count("\n")) else body
+def _without_comments(body: str, dialect: Dialect) -> str:
+    comments = dialect.comments()
+    return comments.sub("", body) if are_comments(len(comments.findall(body)), body.count("\n")) else body
 
 
 def are_comments(n_marked: int, n_lines: int) -> bool:
@@ -249,13 +250,18 @@ def _read_excel(path: Path) -> Table:
     if frame.empty:
         raise ValueError(f"{path} must hold at least one sample, got an empty sheet")
     sample = frame.head(EXCEL_SAMPLE)
-    rows = sample.astype(object).where(sample.notna(), "").astype(str).to_numpy().tolist()
+    rows = [list(map(_excel_field, row)) for row in sample.astype(object).where(sample.notna(), "").to_numpy().tolist()]
     names = header_of(rows)
     if names is not None:
         frame = frame.iloc[1:]
     frame = frame.reset_index(drop=True).infer_objects()
     frame, header = _with_header(frame, names, path)
     return Table(frame, (f"{path.name}: first sheet, {header}",))
+
+
+def _excel_field(value: Any) -> str:
+    """A field as text; whole numbers, which a column with others holds as floats, without decimals."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":

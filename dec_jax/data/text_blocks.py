@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dec_jax.data.dialects import (
+    FEWEST_LINES,
     PACKERS,
     SAMPLE_BYTES,
     Dialect,
@@ -20,7 +21,6 @@ from dec_jax.data.dialects import (
 )
 from dec_jax.data.packed import check_unpacked, damaged
 from dec_jax.data.tables import (
-    COMMENT,
     are_comments,
     column_names,
     describe,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIECE_BYTES = 2**20  # of the file that are decoded at a time
+MOST_SAMPLED = 2**26  # characters that are looked at where lines are very long
 
 
 class TextBlocks(NamedTuple):
@@ -57,14 +58,14 @@ class _Text(NamedTuple):
         encoding: of its bytes.
         by_returns: whether carriage returns alone end its lines.
         skipped: lines before the first row.
-        commented: whether lines that begin with # are left out.
+        comments: lines that are left out, or None.
     """
 
     path: Path
     encoding: str
     by_returns: bool = False
     skipped: int = 0
-    commented: bool = False
+    comments: re.Pattern[str] | None = None
 
 
 class _Columns(NamedTuple):
@@ -115,8 +116,8 @@ def _survey(path: Path) -> tuple[_Text, Dialect]:
     dialect = sniff(head, path)
     above = head.split("\n", dialect.skipped)[: dialect.skipped]
     n_marked = counts["#"] - sum(line.startswith("#") for line in above)
-    commented = are_comments(n_marked, counts["\n"] - dialect.skipped)
-    return text._replace(skipped=dialect.skipped, commented=commented), dialect
+    comments = dialect.comments() if are_comments(n_marked, counts["\n"] - dialect.skipped) else None
+    return text._replace(skipped=dialect.skipped, comments=comments), dialect
 
 
 def _count(text: _Text) -> tuple[_Text, dict[str, int], str]:
@@ -126,6 +127,8 @@ def _count(text: _Text) -> tuple[_Text, dict[str, int], str]:
     for piece in _decode(text):
         if len(head) <= SAMPLE_BYTES:
             head += piece[: SAMPLE_BYTES + 1 - len(head)]
+        elif len(head) <= MOST_SAMPLED and head.count("\n") <= FEWEST_LINES:
+            head += piece
         for end in ends:
             ends[end] += piece.count(end)
             marks[end] += (before[end] + piece).count(end + "#")
@@ -172,7 +175,7 @@ def _body(text: _Text) -> Iterator[str]:
         while to_skip and piece:
             piece = piece.partition("\n")[2]
             to_skip -= 1
-        yield re.sub(COMMENT, "", piece) if text.commented else piece
+        yield text.comments.sub("", piece) if text.comments else piece
 
 
 def _whole_lines(pieces: Iterable[str], by_returns: bool) -> Iterator[str]:
@@ -211,7 +214,7 @@ def _parse(text: _Text, dialect: Dialect, rows: int, types: dict[int, Any]) -> I
     import pandas as pd
 
     words = {place for place, kind in types.items() if kind is str}
-    if dialect.numerals.thousands:  # pandas reads those numbers as text
+    if dialect.numerals.with_groups().thousands:  # pandas reads those numbers as text
         types = dict.fromkeys(words, str)
     options = parser_options(dialect) | {"chunksize": rows, "dtype": types or None}
     parts = None

@@ -128,9 +128,9 @@ def test_python_objects_are_not_loaded(tmp_path, read):
 
 def test_archive_without_a_known_array_lists_what_it_holds(tmp_path):
     np.savez(tmp_path / "x.npz", train=X, test=X)
-    with pytest.raises(ValueError, match="one named x or X or data, got the arrays train, test"):
+    with pytest.raises(ValueError, match="one named x or X or data or images or features, got the arrays train, test"):
         read_samples(tmp_path / "x.npz")
-    with pytest.raises(ValueError, match="one named y or labels, got the arrays train, test"):
+    with pytest.raises(ValueError, match="one named y or Y or labels or .*, got the arrays train, test"):
         read_labels(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz")
     with pytest.raises(ValueError, match="got the arrays none"):

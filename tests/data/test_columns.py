@@ -10,6 +10,18 @@ RNG = np.random.default_rng(0)
 SIZE = RNG.normal(size=N)
 
 
+def test_one_letter_is_not_another():
+    for letters in ("TY", "FN", "YNF"):
+        assert column(list(letters) * 10).kind == "category"
+    assert column(list("YN") * 10).kind == "boolean"
+
+
+def test_ids_with_gaps_and_of_many_digits_are_ids():
+    assert column([None, *np.arange(39) * 37 + 5000], name="customer_id").kind == "id"
+    assert column([10**22 + i for i in range(N)], name="id").kind == "id"
+    assert column([10**18 + 7 * i for i in range(N)], name="user_id").kind == "id"
+
+
 def column(values, name="c", position=1, **options):
     """The decision about one column of a table that has another one."""
     data = {"size": SIZE[: len(values)], name: values}

@@ -17,6 +17,13 @@ def write(folder, images, suffix=".png", **options):
     return folder
 
 
+def test_pages_of_one_file_are_not_dropped(tmp_path):
+    pages = [Image.fromarray(page) for page in GREY[:3]]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match="must hold one image, got 3 frames"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("images", [GREY, COLOURED], ids=["grey", "coloured"])
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".TIFF"])
 def test_a_folder_is_a_stack_of_images(tmp_path, images, suffix):

@@ -175,6 +175,32 @@ def test_ids_beside_labels_with_any_separator(tmp_path, separator):
         read_labels(write(tmp_path / "y.txt", text.partition("\n")[2]), 3)
 
 
+@pytest.mark.parametrize(
+    "ids", [["1", "2", "3", "4"], ["John 1", "John 2", "John 3", "John 4"], ["a.png", "b.png", "c.png", "d.png"]]
+)
+def test_any_column_that_names_the_samples_orders_the_labels(tmp_path, ids):
+    pytest.importorskip("pandas")
+    lines = [f"{ids[i]},{i}" for i in (2, 0, 3, 1)]
+    path = write(tmp_path / "y.csv", "\n".join(["who,label", *lines]))
+    assert read_labels(path, 4, np.array(ids, object)).y.tolist() == [0, 1, 2, 3]
+
+
+def test_an_id_twice_is_refused(tmp_path):
+    pytest.importorskip("pandas")
+    path = write(tmp_path / "y.csv", "who,label\ns1,0\ns1,1\ns3,2\n")
+    with pytest.raises(ValueError, match="column 'who', must name every sample once"):
+        read_labels(path, 3, np.array(["s1", "s2", "s3"]))
+
+
+def test_a_header_above_a_missing_last_label(tmp_path):
+    labels = read_labels(write(tmp_path / "y.csv", 'label\ncat\ndog\ncat\n""\n'), 4)
+    assert (labels.y.tolist(), labels.class_names) == ([0, 1, 0, -1], ("cat", "dog"))
+
+
+def test_masked_labels_are_missing():
+    assert as_labels(np.ma.masked_equal([0, 1, 7, 1], 7)).y.tolist() == [0, 1, -1, 1]
+
+
 def test_names_of_two_words_are_names(tmp_path):
     labels = read_labels(write(tmp_path / "y.txt", "T cell\nB cell\nT cell\n"), 3)
     assert labels.class_names == ("B cell", "T cell")

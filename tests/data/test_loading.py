@@ -229,6 +229,12 @@ def test_labels_follow_the_ids_where_rows_are_dropped(tmp_path):
     assert dataset.y.tolist() == [i for i in range(20) if i != 3]
 
 
+def test_masked_values_are_missing():
+    x = np.ma.masked_equal([[1, -5], [2, 3], [3, 4], [-5, 6]], -5)
+    dataset = from_frame(x, options=TableOptions(missing="median"))
+    np.testing.assert_array_equal(dataset.x, [[1, 4], [2, 3], [3, 4], [2, 6]])
+
+
 def test_missing_values_of_an_array(tmp_path):
     path = save(tmp_path / "mine.npy", np.array([[1, np.nan], [5, 2], [3, 999.0]]))
     dataset = load(path, options=TableOptions(missing="median", missing_values=999))

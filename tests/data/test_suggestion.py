@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from dec_jax.data import from_frame
 from dec_jax.data.dataset import Dataset
 from dec_jax.data.scaling import apply_scaling, fit_scaling
 from dec_jax.data.suggestion import default_rule
@@ -63,6 +64,14 @@ def test_the_reason_names_what_outliers_own():
     assert default_rule(x).reason == "outliers own the scale of column 3"
     names = tuple(f"size {i}" for i in range(20))
     assert "size 3" in default_rule(Dataset("mine.csv", x, feature_names=names)).reason
+
+
+def test_a_table_with_categories_does_not_hold_counts():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    words = {f"q{i}": rng.choice(["yes", "no"], 200) for i in range(20)}
+    frame = pd.DataFrame({"age": rng.integers(18, 90, 200), "weight": rng.integers(12_000, 1_500_000, 200), **words})
+    assert default_rule(from_frame(frame)).rule != "log1p"
 
 
 def test_an_outlier_in_a_row_that_is_not_sampled_is_found(monkeypatch):

@@ -115,6 +115,65 @@ def test_semicolons_between_decimal_commas(tmp_path, header):
     assert frame["betrag" if "betrag" in names else "wert"].tolist() == [i % 7 + i / 10 for i in range(9)]
 
 
+@pytest.mark.parametrize("error", ["#N/A", "#DIV/0!", "#ff0000"])
+def test_a_row_that_begins_with_a_hash_is_a_row(tmp_path, error):
+    lines = [f"{i},{i / 2}" for i in range(40)]
+    lines[7] = f"{error},0.3"
+    lines.insert(20, "# a remark")
+    (tmp_path / "mine.csv").write_text("\n".join(["a,b", *lines]))
+    frame = read_table(tmp_path / "mine.csv").frame
+    assert (len(frame), frame["b"][7]) == (40, 0.3)
+    assert frame["a"].isna()[7] if error != "#ff0000" else frame["a"][7] == error
+
+
+@pytest.mark.parametrize("header", ["country,2018,2019,2020", "country,1990,1995,2000", "sample,4000,3998,3996"])
+def test_years_are_a_header(tmp_path, header):
+    rows = [f"c{i},{i % 5}.5,{i % 3},{i % 7}.25" for i in range(20)]
+    (tmp_path / "mine.csv").write_text("\n".join([header, *rows]))
+    frame = read_table(tmp_path / "mine.csv").frame
+    assert (list(frame.columns), len(frame)) == (header.split(","), 20)
+
+
+def test_years_are_a_header_in_excel(tmp_path):
+    frame = pd.DataFrame({str(year): np.arange(12) / 4 for year in range(2010, 2020)})
+    pd.DataFrame([list(range(2010, 2020)), *frame.to_numpy().tolist()]).to_excel(
+        tmp_path / "mine.xlsx", index=False, header=False
+    )
+    assert list(read_table(tmp_path / "mine.xlsx").frame.columns) == list(frame.columns)
+
+
+def test_thousands_that_come_late(tmp_path):
+    rows = [f"12,5;{i % 900}" for i in range(1100)] + ["5,1;5.104"]
+    (tmp_path / "mine.csv").write_text("\n".join(["preis;menge", *rows]))
+    assert read_table(tmp_path / "mine.csv").frame["menge"].iloc[-1] == 5104
+
+
+def test_one_column_with_decimal_commas(tmp_path):
+    (tmp_path / "mine.csv").write_text("Temperatur\n20,0\n21,1\n20,7\n22,2\n")
+    frame = read_table(tmp_path / "mine.csv").frame
+    assert (list(frame.columns), frame["Temperatur"].tolist()) == (["Temperatur"], [20.0, 21.1, 20.7, 22.2])
+
+
+def test_a_table_with_very_long_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr("dec_jax.data.dialects.SAMPLE_BYTES", 50)
+    names = [f"feature {i}" for i in range(30)]
+    rows = [",".join(str(i + j) for j in range(30)) for i in range(4)]
+    (tmp_path / "mine.csv").write_text("\n".join([",".join(names), *rows]))
+    assert read_table(tmp_path / "mine.csv").frame.shape == (4, 30)
+
+
+def test_a_libsvm_file_is_named(tmp_path):
+    (tmp_path / "mine.txt").write_text("0 1:0.126 2:-0.132\n1 1:0.5 2:0.64\n")
+    with pytest.raises(ValueError, match="looks like a LIBSVM file"):
+        read_table(tmp_path / "mine.txt")
+
+
+@pytest.mark.parametrize("text", ["#,Name,HP\n1,Abra,25\n2,Onix,35\n", "RI,NA,MG\n1.5,13.6,4.4\n1.6,13.8,3.6\n"])
+def test_headers_that_look_like_something_else(tmp_path, text):
+    (tmp_path / "mine.csv").write_text(text)
+    assert list(read_table(tmp_path / "mine.csv").frame.columns)[1:] == text.split("\n")[0].split(",")[1:]
+
+
 def test_a_packed_array_is_not_a_packed_table(tmp_path):
     (tmp_path / "x.npy.gz").write_bytes(gzip.compress(b"1"))
     with pytest.raises(ValueError, match=r"unknown kind of data file.*x\.npy\.gz"):
