@@ -234,6 +234,22 @@ def keep_apart(graph: scipy.sparse.csr_array, labels: np.ndarray, groups: np.nda
     return merge(within, labels * n_groups + groups, n_clusters, linkage="ratio")
 
 
+def says_little(near: Neighbors) -> bool:
+    """Whether most samples have copies alone among the nearest: their graph tells clusters no better than equal rows.
+
+    So it is for samples of a few numbers, such as answers to questions.
+
+    Args:
+        near: (n, κ) from `nearest`.
+    """
+    return bool((near.distances[:, : min(JUDGES, near.distances.shape[1])] == 0).all(axis=1).mean() > 0.5)
+
+
+def parts(near: Neighbors) -> np.ndarray:
+    """The part (n,) of the graph of the neighbours that each sample lies in, integers from 0."""
+    return connected_components(neighbor_graph(near.indices), directed=False)[1]
+
+
 def spectral_partition(near: Neighbors, n_clusters: int, *, seed: int = 0) -> np.ndarray:
     """The partition that `spectral` finds in the graph of `fuzzy_graph`, by coordinates of a diffusion map.
 
@@ -301,10 +317,12 @@ def communities(graph: scipy.sparse.csr_array, seed: int) -> Callable[[float], n
     """
     upper = scipy.sparse.triu(graph, 1).tocoo()
     edges = igraph.Graph(graph.shape[0], np.column_stack(upper.coords))
-    igraph.set_random_number_generator(random.Random(seed))
+    draws = random.Random(seed)
 
     def at(resolution: float) -> np.ndarray:
+        igraph.set_random_number_generator(draws)
         found = edges.community_leiden("modularity", weights=upper.data, resolution=resolution, n_iterations=2)
+        igraph.set_random_number_generator(random)  # igraph's own, for whoever draws next
         return np.array(found.membership)
 
     return at
@@ -353,8 +371,8 @@ def refine(
 ) -> np.ndarray:
     """Moves single samples between clusters while modularity grows.
 
-    In each round a random half of the samples may move, each to the cluster that is best for it while the others stay;
-    the number of clusters can shrink and not grow. The best partition of all rounds counts.
+    In each round a random half of the samples may move, each to the cluster that is best for it while the others stay.
+    The best partition of all rounds counts that has as many clusters as `labels`.
 
     Args:
         graph: (n, n), sparse, symmetric, at least 0.
@@ -371,7 +389,7 @@ def refine(
     check_integer("n_rounds", n_rounds, 0)
     rng = np.random.default_rng(seed)
     degree = np.asarray(graph.sum(axis=1))
-    highest = modularity(graph, labels)
+    highest, n_found = modularity(graph, labels), len(np.unique(labels))
     for _ in range(n_rounds):
         gain = graph @ np.eye(n_clusters)[labels]
         gain -= np.outer(degree, np.bincount(labels, degree, n_clusters) / degree.sum())
@@ -380,7 +398,7 @@ def refine(
         moves = (wanted != labels) & (rng.random(len(labels)) < 0.5)
         labels = np.where(moves, wanted, labels)
         reached = modularity(graph, labels)
-        if reached > highest:
+        if reached > highest and len(np.unique(labels)) == n_found:
             best, highest = labels, reached
         if moves.sum() <= len(labels) // 10_000:
             break

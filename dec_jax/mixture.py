@@ -44,7 +44,7 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
 
     Returns:
         (n,) int32, clusters from 0 to k − 1; None where the samples are no such mixture, have more than 64 features, or
-        are fewer than 20 a cluster.
+        are fewer than 20 a cluster, also of the 2,000.
 
     Raises:
         TypeError, ValueError: an argument has the wrong type or lies out of range.
@@ -53,7 +53,7 @@ def partition(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, *, seed: int
     n, d = x.shape
     check_integer("n_clusters", n_clusters, 1, n, why="the number of samples")
     by_graph = check_labels(by_graph, n)
-    if n_clusters == 1 or d > MOST_FEATURES or n < LEAST_SAMPLES * n_clusters:
+    if n_clusters == 1 or d > MOST_FEATURES or min(n, CHOSEN_BY) < LEAST_SAMPLES * n_clusters:
         return None
     x = StandardScaler().fit_transform(x / (np.abs(x).max() or 1))  # first, so that squares of large numbers are finite
     rows = np.random.default_rng(seed).permutation(n)[:FITTED_TO]
@@ -75,15 +75,16 @@ def _best(x: np.ndarray, n_clusters: int, by_graph: np.ndarray, seed: int) -> Ga
     starts = by_graph, KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(x)
     found = [_from_labels(x, kind, start, n_clusters).fit(x) for kind in OBLIQUE for start in starts]
     reached = [mixture.bic(x) for mixture in found]
-    if any(other.fit(x).bic(x) < min(reached) for other in _others(n_clusters, len(x), seed)):
+    if any(other.fit(x).bic(x) < min(reached) for other in _others(n_clusters, x.shape, seed)):
         return None
     return found[int(np.argmin(reached))]
 
 
-def _others(n_clusters: int, n_samples: int, seed: int) -> Iterator[GaussianMixture]:
-    """The mixtures that it has to beat, the quickest first."""
+def _others(n_clusters: int, shape: tuple[int, int], seed: int) -> Iterator[GaussianMixture]:
+    """The mixtures that it has to beat, the quickest first: of one feature all kinds of k Gaussians are one."""
+    n_samples, n_features = shape
     sizes = sorted({n_clusters + 1, *(math.ceil(times * n_clusters) for times in MORE)})
-    tried = [(size, kind) for kind in UPRIGHT for size in (n_clusters, *sizes)]
+    tried = [(size, kind) for kind in UPRIGHT for size in ((n_clusters, *sizes) if n_features > 1 else sizes)]
     tried += [(size, kind) for kind in OBLIQUE for size in sizes]
     for size, kind in tried:
         if size <= n_samples:

@@ -123,7 +123,8 @@ def _seen(x: Samples, further: jax.Array, n_neighbors: int, n_candidates: int) -
     """
     norms = _squared_norms(x) + further
     n, d = x.shape
-    if isinstance(x, SparseRows) or n * n * d < PROJECTED_FROM or jax.default_backend() != "cpu":
+    is_quick = n * n * d < PROJECTED_FROM or d > n // 3  # beside the principal components
+    if isinstance(x, SparseRows) or is_quick or jax.default_backend() != "cpu":
         return x, norms
     directions = jnp.linalg.eigh(jnp.dot(x.T, x, precision=HIGHEST))[1][:, ::-1]
     probes = jnp.asarray(np.random.default_rng(0).choice(n, PROBES, replace=False))
@@ -164,7 +165,7 @@ def _candidates_of(rows: jax.Array, x: Samples, norms: jax.Array, n_candidates: 
 def _search(x: Samples, norms: jax.Array, n_candidates: int) -> Callable[[jax.Array], jax.Array]:
     """The candidates of rows (b,), b at most ROWS, from one block of columns after the other."""
     n = x.shape[0]
-    n_groups, size = _blocks(n, n_candidates)
+    n_groups, size = _blocks(n, n_candidates, x.shape[1] if isinstance(x, SparseRows) else 0)
     n_blocks = -(-n // size)
     norms = jnp.pad(norms, (0, n_blocks * size - n), constant_values=jnp.inf)
     if not isinstance(x, SparseRows):
@@ -191,9 +192,12 @@ def _search(x: Samples, norms: jax.Array, n_candidates: int) -> Callable[[jax.Ar
     return of_rows
 
 
-def _blocks(n: int, n_candidates: int) -> tuple[int, int]:
-    """Groups of columns, with which `_lowest` sorts the fewest numbers, and columns of a block, a multiple of them."""
-    at_most = min(n, BLOCK_BYTES // (4 * ROWS))
+def _blocks(n: int, n_candidates: int, n_features: int) -> tuple[int, int]:
+    """Groups of columns, with which `_lowest` sorts the fewest numbers, and columns of a block, a multiple of them.
+
+    A block of sparse rows is filled in, with all of its features.
+    """
+    at_most = min(n, max(BLOCK_BYTES // (4 * max(ROWS, n_features)), 128))
     n_groups = max(round(math.sqrt(n_candidates * at_most) / 128), 1) * 128
     columns = -(-n // -(-n // at_most))
     return n_groups, -(-columns // n_groups) * n_groups

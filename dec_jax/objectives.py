@@ -438,7 +438,9 @@ def _link(inputs: StepInputs) -> jax.Array:
 def _known(inputs: StepInputs) -> jax.Array:
     labels = inputs.side[LABEL]
     own = jnp.take_along_axis(inputs.log_q, jnp.maximum(labels, 0)[:, None], axis=-1)[:, 0]
-    return -jnp.sum(jnp.where(labels >= 0, own, 0)) / jnp.maximum(jnp.sum(labels >= 0), 1)
+    weight = jnp.where(labels >= 0, inputs.side.get(WEIGHT, 1.0), 0.0)
+    total = jnp.sum(weight)
+    return -jnp.sum(jnp.where(labels >= 0, own, 0) * weight) / jnp.where(total > 0, total, 1)
 
 
 def _of_reconstruction(loss: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[StepInputs], jax.Array]:

@@ -259,3 +259,25 @@ def test_bad_input_is_refused(call, message):
     x = np.random.default_rng(0).normal(size=(9, 2))
     with pytest.raises(ValueError, match=message):
         call(x, graph.neighbor_graph(nearest(x, 3).indices))
+
+
+@pytest.mark.parametrize(("n", "k"), [(30, 28), (23, 22), (60, 30)])
+def test_as_many_clusters_are_found_as_were_asked_for(n, k):
+    x = np.random.default_rng(0).normal(size=(n, 2))
+    assert len(np.unique(graph.partition(nearest(x, 21), k))) == k
+
+
+def test_leiden_leaves_the_draws_of_others_alone():
+    edges = graph.neighbor_graph(nearest(np.random.default_rng(0).normal(size=(200, 2)), 6).indices)
+    alone = graph.communities(edges, 0)(1.0)
+    first = graph.communities(edges, 0)
+    graph.communities(edges, 5)(1.0)
+    np.testing.assert_array_equal(first(1.0), alone)
+    a, b = (graph.igraph.Graph.Erdos_Renyi(50, 0.1).get_edgelist() for _ in range(2))
+    assert a != b
+
+
+def test_a_graph_of_copies_says_little():
+    rng = np.random.default_rng(0)
+    assert graph.says_little(nearest(rng.integers(0, 2, (600, 4)).astype(float), 21))
+    assert not graph.says_little(nearest(rng.normal(size=(600, 4)), 21))

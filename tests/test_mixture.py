@@ -107,3 +107,18 @@ def test_it_starts_from_the_moments_of_the_clusters(kind):
 def test_bad_input(x, n_clusters, start, problem):
     with pytest.raises(ValueError, match=problem):
         mixture.partition(x, n_clusters, start)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_feature(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 900)
+    x = rng.normal([0, 4, 9], [0.7, 1, 1.5], (900, 3))[range(900), y][:, None]
+    found = mixture.partition(x, 3, graph.partition(nearest(x, 21), 3), seed=seed)
+    assert adjusted_rand_score(y, found) > 0.85
+
+
+def test_more_clusters_than_the_samples_that_choose_can_describe(monkeypatch):
+    monkeypatch.setattr(mixture, "CHOSEN_BY", 50)
+    x = np.random.default_rng(0).normal(size=(1300, 2))
+    assert mixture.partition(x, 60, np.arange(1300) % 60) is None

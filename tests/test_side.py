@@ -195,6 +195,14 @@ def test_two_samples_that_must_not_be_together_part_however_sure_the_network_is(
     np.testing.assert_allclose(gradient[:, 0], 1, rtol=1e-3)
 
 
+def test_known_labels_count_by_the_weight_of_their_samples():
+    weights = np.linspace(0.5, 2, B)
+    found = float(objectives.semi_supervised()(inputs(label=LABELS, weight=weights))[0])
+    known = LABELS >= 0
+    own = np.log(Q[np.arange(B), np.maximum(LABELS, 0)])
+    assert found == pytest.approx(-(own * weights)[known].sum() / weights[known].sum(), rel=1e-5)
+
+
 def test_a_batch_without_known_labels_costs_nothing():
     assert float(objectives.semi_supervised()(inputs(label=np.full(B, -1)))[0]) == 0
 

@@ -238,8 +238,10 @@ def _named_objective(config: Config, parameters: dict[str, Any]) -> Objective:
     loss = config.pretraining.loss
     # Published weights of terms are relative to the mean squared error, whatever factor pretraining had.
     weights = {"gamma": one.gamma, "weight": one.distance_weight, "loss": "mse" if loss in SQUARED_LOSSES else loss}
-    if one.objective in OF_VIEWS:
+    if one.objective == "scan":
         weights["weight"] = one.balance
+    if one.objective == "imsat":  # whose weights are parameters of its own
+        weights.pop("weight")
     names = inspect.signature(make).parameters
     own = [name for name in names if name not in weights]
     for name in parameters:

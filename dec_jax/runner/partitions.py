@@ -3,14 +3,17 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from dec_jax import graph, mixture, n2d, starts
 from dec_jax.data import apply_scaling
+from dec_jax.neighbors import Neighbors, nearest
 from dec_jax.runner.checkpoint import Checkpoint
 from dec_jax.runner.progress import PhaseProgress
 from dec_jax.runner.split import Split
@@ -79,12 +82,56 @@ def _parted(trial: Trial, split: Split) -> tuple[np.ndarray, bool]:
         return _by_kmeans(trial, split)[None], False
     near = split.neighbors(rule, one.neighbors, one.features)
     if one.kind == "spectral":
-        return graph.spectral_partition(near, k, seed=seed)[None], False
-    found = graph.partitions(near, k, seed=seed, most=one.candidates)
+        return _spectral(trial, split, near)[None], False
+    found = _of_neighbors(trial, split, near)
     if one.kind == "leiden":
         return found, False
     of_mixture = mixture.partition(np.asarray(split.scaled(rule)[0]), k, found[0], seed=seed)
     return (found, False) if of_mixture is None else (of_mixture[None], True)
+
+
+def _spectral(trial: Trial, split: Split, near: Neighbors) -> np.ndarray:
+    """Clusters (n,) of the spectral partition; of distinct rows where most have copies, which hide other neighbours."""
+    one, k, seed = trial.config.start, trial.config.clustering.n_clusters, trial.config.seed
+    if not (near.distances[:, 1] == 0).mean() > 0.5:
+        return graph.spectral_partition(near, k, seed=seed)
+    seen, metric = split.compared(trial.config.data.scaling, one.features)
+    rows, copy_of = distinct_rows(seen)
+    if len(rows) <= max(k, one.neighbors):
+        return _by_kmeans(trial, split)
+    near = nearest(seen[rows], one.neighbors, metric=metric)
+    return graph.spectral_partition(near, k, seed=seed)[copy_of]
+
+
+def distinct_rows(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The first of equal rows of x (n, d), dense or sparse, and for each row which of these it equals."""
+    if scipy.sparse.issparse(x):
+        bounds = list(pairwise(x.indptr))
+        keys = [x.indices[low:high].tobytes() + x.data[low:high].tobytes() for low, high in bounds]
+    else:
+        keys = [row.tobytes() for row in np.ascontiguousarray(x)]
+    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    copy_of = np.array([place[key] for key in keys])
+    return np.unique(copy_of, return_index=True)[1], copy_of
+
+
+def _of_neighbors(trial: Trial, split: Split, near: Neighbors) -> np.ndarray:
+    """Partitions (s, n) of the graph of the neighbours, or of what k-means sees where that says little.
+
+    Parts without an edge between them are joined by where they lie, not by their sizes, where there are more than k.
+    """
+    one, k, seed = trial.config.start, trial.config.clustering.n_clusters, trial.config.seed
+    if graph.says_little(near):
+        return _by_kmeans(trial, split)[None]
+    seen, _ = split.compared(trial.config.data.scaling, one.features)
+    parts = graph.parts(near)
+    if parts.max() < k or scipy.sparse.issparse(seen):
+        return graph.partitions(near, k, seed=seed, most=one.candidates)
+    sizes = np.bincount(parts)
+    sums = np.zeros((len(sizes), seen.shape[1]))
+    np.add.at(sums, parts, seen)
+    kmeans = KMeans(k, n_init=one.kmeans_restarts, random_state=seed)
+    return kmeans.fit_predict(sums / sizes[:, None], sample_weight=sizes)[parts][None]
 
 
 def _by_kmeans(trial: Trial, split: Split) -> np.ndarray:

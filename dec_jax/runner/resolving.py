@@ -14,7 +14,7 @@ from dec_jax.data import UNLABELLED_NAMES, Dataset, apply_scaling, default_rule,
 from dec_jax.data.scaling import COSINE_RULES
 from dec_jax.objectives import StepInputs, View
 from dec_jax.runner import build
-from dec_jax.runner.config import GRAPH_STARTS, Config, NetworkConfig
+from dec_jax.runner.config import GRAPH_STARTS, Config
 from dec_jax.validation import check_choice, check_integer
 
 _FOUND: WeakKeyDictionary[Dataset, dict[str, str]] = WeakKeyDictionary()  # of the data, the same for all trials
@@ -72,19 +72,11 @@ def _values_of_data(config: Config, data: Dataset) -> dict[str, Any]:
         values["start.candidates"] = 1  # nothing tells them apart
     if one.update_interval is None and one.objective in build.OF_VIEWS:
         values["clustering.update_interval"] = scan.update_interval(steps)
-    if one.kernel == "logits":
-        _check_outputs(config)
+    if one.kernel == "logits":  # an output for each cluster
         values["network.bottleneck"] = one.n_clusters
     if config.augmentation.auto and data.image_shape and not any(build.ranges_of(config).values()):
         values |= {f"augmentation.{name}": value for name, value in scan.ranges(data.image_shape).items()}
     return values
-
-
-def _check_outputs(config: Config) -> None:
-    """An embedding of another size than the default's was asked for, and the outputs take its place."""
-    k, m = config.clustering.n_clusters, config.network.bottleneck
-    if m not in (k, NetworkConfig().bottleneck):
-        raise ValueError(f"network.bottleneck must be n_clusters ({k}) where clustering.kernel is logits, got {m}")
 
 
 def _start_of_data(config: Config, data: Dataset, scaling: str) -> dict[str, Any]:

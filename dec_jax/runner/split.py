@@ -70,15 +70,19 @@ class Split:
         """The nearest training samples of each one, itself the first, under a scaling; by `features`."""
         key = rule, features
         if key not in self._neighbors or self._neighbors[key].indices.shape[1] < n_neighbors:
-            metric = "cosine" if rule in COSINE_RULES else "euclidean"
-            seen = data.apply_scaling(self.scaling(rule), self.train.x)
-            seen = representation.represented(seen, features, self.train.image_shape)
-            metric = "euclidean" if features == "hog" else metric
+            seen, metric = self.compared(rule, features)
             # Whoever asks next for more of them need not wait again.
             most = min(max(n_neighbors, *graph.SIGHTS), seen.shape[0])
             self._neighbors[key] = nearest(seen, most, metric=metric)
         near = self._neighbors[key]
         return Neighbors(near.indices[:, :n_neighbors], near.distances[:, :n_neighbors])
+
+    def compared(self, rule: str, features: str) -> tuple[Any, str]:
+        """What the training samples (n, …) are compared by under a scaling, and the metric."""
+        seen = data.apply_scaling(self.scaling(rule), self.train.x)
+        is_direction = rule in COSINE_RULES and features != "hog"
+        represented = representation.represented(seen, features, self.train.image_shape)
+        return represented, "cosine" if is_direction else "euclidean"
 
     def pretrained_on(self, config: Config) -> Samples:
         """The samples of pretraining: those of training, and unlabelled ones where the configuration has them."""

@@ -108,6 +108,45 @@ def test_a_table_that_is_a_mixture_of_gaussians_starts_from_it():
     assert leiden.remarks == []
 
 
+def partition_of(x, k, **settings):
+    values = {"clustering.n_clusters": k, **{name.replace("__", "."): value for name, value in settings.items()}}
+    data = Dataset("mine", x)
+    config = resolve(presets.config_of("auto").with_values(values), data)
+    return partitions._parted(Trial(0, "one", config), split_of(data, 0, make_layout()))[0][0]
+
+
+def test_answers_to_questions_are_parted_though_most_rows_have_copies():
+    rng = np.random.default_rng(0)
+    y = np.arange(1500) % 3
+    answers = (rng.random((1500, 10)) < rng.choice([0.05, 0.95], (3, 10))[y]).astype(float)
+    assert metrics.ari(y, partition_of(answers, 3)) > 0.8
+
+
+def test_more_heaps_than_clusters_are_joined_by_where_they_lie():
+    rng = np.random.default_rng(0)
+    heaps = np.repeat([[0.0, 0], [100, 0], [0, 100]], 6, axis=0) + rng.uniform(-20, 20, (18, 2))
+    heap = np.arange(18 * 30) % 18
+    x = heaps[heap] + 0.05 * rng.normal(size=(len(heap), 2))
+    assert metrics.ari(heap // 6, partition_of(x, 3, start__kind="leiden")) == 1
+
+
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array], ids=["dense", "sparse"])
+def test_texts_that_are_repeated_are_parted_as_once(kind):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    words = np.stack([rng.multinomial(30, topic) for topic in rng.dirichlet(np.full(100, 0.1), 3)[y]]).astype(float)
+    given = {"start__kind": "spectral", "data__scaling": "tfidf"}
+    found = partition_of(kind(np.repeat(words, 6, axis=0)), 3, **given)
+    assert metrics.ari(np.repeat(y, 6), found) > 0.9
+
+
+def test_distinct_rows():
+    x = np.array([[1.0, 0], [0, 2], [1, 0], [3, 0], [0, 2]])
+    for rows in (x, scipy.sparse.csr_array(x)):
+        first, copy_of = partitions.distinct_rows(rows)
+        assert (first.tolist(), copy_of.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])
+
+
 def test_a_network_that_only_encodes_is_not_asked_to_decode():
     assert resolved(LARGE_IMAGES, (16, 16), clustering__objective="idec").network.kind == "dense"
     with pytest.raises(ValueError, match="network.kind=encoder does not decode: it needs layer_wise_steps=0"):

@@ -247,6 +247,7 @@ def recipe(**values):
         ({}, {"kl": 1}),
         ({"objective": "idec", "gamma": 0.5}, {"reconstruction": 1, "kl": 0.5}),
         ({"size_balance": 2.0}, {"kl": 1, "size_balance": 2}),
+        ({"objective": "imsat"}, {"consistency": 1, "uncertainty": 0.1, "balance": 0.4}),
         ({"objective": "dcn", "distance_weight": 0.5}, {"reconstruction": 1, "distance": 0.5}),
         ({"objective": "dkm", "distance_weight": 3.0}, {"reconstruction": 1, "distance": 3}),
         ({"objective": "dec_jax.objectives:size_balance"}, {"size_balance": 1}),

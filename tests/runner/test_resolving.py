@@ -100,10 +100,6 @@ def test_scaling_follows_the_data(dataset, rule):
             "objective=idec reads the reconstruction and needs train_encoder=true",
         ),
         ({"clustering__objective": "imsat"}, "objective=imsat reads 'clean', which needs an augmentation"),
-        (
-            {"network__bottleneck": 5, "clustering__kernel": "logits"},
-            r"network.bottleneck must be n_clusters \(3\) where",
-        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values, problem):
