@@ -1,6 +1,6 @@
 """A file of samples, a block of rows at a time: what is larger than memory is never whole in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Blocks(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_blocks(path: Path, rows: int) -> Blocks:
+def read_blocks(path: Path, rows: int, words: Collection[str] = ()) -> Blocks:
     """Returns the samples of a file in blocks.
 
     Text tables are parsed, Parquet read and .npy mapped a block at a time; other kinds are read whole first.
@@ -32,6 +32,7 @@ def read_blocks(path: Path, rows: int) -> Blocks:
     Args:
         path: a file that `files.read_samples` reads.
         rows: of a block, the last one may have fewer.
+        words: columns of a text table that stay as they are written, such as 01 and TRUE.
 
     Raises:
         FileNotFoundError, ImportError, TypeError, ValueError: as `files.read_samples`.
@@ -39,7 +40,7 @@ def read_blocks(path: Path, rows: int) -> Blocks:
     kind = kind_of_file(path)
     if path.is_file() and kind in TEXT_SUFFIXES:
         need("pandas", "tables", f"a {kind} file")
-        text = read_text_blocks(path, rows)
+        text = read_text_blocks(path, rows, words)
         return Blocks(map(Content, text.frames), text.notes)
     if path.is_file() and kind == ".parquet":
         return Blocks(_parquet(path, rows))

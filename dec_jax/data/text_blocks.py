@@ -6,7 +6,7 @@ import lzma
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,7 +82,7 @@ class _Columns(NamedTuple):
     header: str
 
 
-def read_text_blocks(path: Path, rows: int) -> TextBlocks:
+def read_text_blocks(path: Path, rows: int, words: Collection[str] = ()) -> TextBlocks:
     """Returns a text table in parts, with the values that `tables.read_table` gives them in one.
 
     The file is read three times, a piece at a time: for its encoding, for the types of its columns, for its rows.
@@ -90,6 +90,7 @@ def read_text_blocks(path: Path, rows: int) -> TextBlocks:
     Args:
         path: a file that exists, of `tables.TEXT_SUFFIXES`.
         rows: of a part, the last one has fewer.
+        words: columns that stay as they are written.
 
     Raises:
         OSError: it cannot be read.
@@ -97,9 +98,10 @@ def read_text_blocks(path: Path, rows: int) -> TextBlocks:
     """
     text, dialect = _survey(path)
     columns = _find_columns(text, dialect, rows)
+    written = {place: str for place, name in enumerate(columns.names) if name in words}
     frames = (
         with_text_names(frame.iloc[:, : len(columns.names)].set_axis(columns.names, axis=1), str(path))
-        for frame in _parse(text, dialect, rows, columns.types)
+        for frame in _parse(text, dialect, rows, columns.types | written)
     )
     return TextBlocks(frames, (describe(path, dialect, text.encoding, columns.header),))
 

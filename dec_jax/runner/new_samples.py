@@ -12,6 +12,7 @@ import scipy.sparse
 from dec_jax.checkpoints import load_model
 from dec_jax.data import to_table
 from dec_jax.data.blocks import read_blocks
+from dec_jax.data.columns import IDS, ONE_HOT
 from dec_jax.data.encoding import Tally, encode_part, fit_encoding, id_name
 from dec_jax.data.files import Content
 from dec_jax.data.shapes import flatten
@@ -83,7 +84,9 @@ def through(path: Path, model: TrainedModel, function: Callable[[Any], np.ndarra
         TypeError, ValueError, OSError: the file cannot be read, or does not fit the model; what is wrong with one
             block stops the iteration there.
     """
-    blocks = read_blocks(path.expanduser(), rows_of_a_block(model))
+    known = () if model.encoding is None else model.encoding.columns
+    words = [column.name for column in known if column.action in (IDS, ONE_HOT)]
+    blocks = read_blocks(path.expanduser(), rows_of_a_block(model), words)
     for note in blocks.notes:
         say("note", note)
     encoding, tally, start = model.encoding, Tally(), 0

@@ -53,6 +53,14 @@ def test_a_column_has_one_type_in_all_blocks(tmp_path, column):
     assert [str(value) for value in found] == [str(value) for value in expected]
 
 
+def test_words_stay_as_they_are_written(tmp_path):
+    (tmp_path / "mine.csv").write_text("zip,yes,a\n01067,TRUE,1.5\n04103,FALSE,2\n,TRUE,3\n")
+    (part,) = read_blocks(tmp_path / "mine.csv", 10, words=("zip", "yes")).parts
+    assert part.x["zip"].fillna("").tolist() == ["01067", "04103", ""]
+    assert part.x["yes"].tolist() == ["TRUE", "FALSE", "TRUE"]
+    assert part.x["a"].tolist() == [1.5, 2, 3]
+
+
 @pytest.mark.parametrize(
     "column", [["1.007,00", "1", "2,5"], ["1.007", "02.02.2020", "5"], ["5", "1.007", ""], ["1.007", "2.008", "3"]]
 )
