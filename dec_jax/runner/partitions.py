@@ -123,10 +123,10 @@ def _of_neighbors(trial: Trial, split: Split, near: Neighbors) -> np.ndarray:
     one, k, seed = trial.config.start, trial.config.clustering.n_clusters, trial.config.seed
     if graph.says_little(near):
         return _by_kmeans(trial, split)[None]
-    seen, _ = split.compared(trial.config.data.scaling, one.features)
     parts = graph.parts(near)
-    if parts.max() < k or scipy.sparse.issparse(seen):
+    if parts.max() < k or scipy.sparse.issparse(split.train.x):
         return graph.partitions(near, k, seed=seed, most=one.candidates)
+    seen, _ = split.compared(trial.config.data.scaling, one.features)
     sizes = np.bincount(parts)
     sums = np.zeros((len(sizes), seen.shape[1]))
     np.add.at(sums, parts, seen)
