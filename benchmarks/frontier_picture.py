@@ -1,8 +1,9 @@
 """The frontier as one picture: seconds, with a log axis, against NMI and ACC, a column for each data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.command import Record
 
@@ -19,12 +20,13 @@ def draw(path: Path, records: Sequence[Record]) -> None:
         ImportError: matplotlib is not installed.
     """
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('a picture needs matplotlib: pip install "dec_jax[plots]"') from error
     names = list(dict.fromkeys(record["data"] for record in records))
     rows = list(dict.fromkeys(record["row"] for record in records))
-    colours = {row: f"C{i % 10}" for i, row in enumerate(rows)}
+    colours = dict(zip(rows, cycle(colormaps["tab20"].colors), strict=False))
     figure = Figure(figsize=(2.6 * len(names), 6), dpi=150, layout="constrained")
     axes = figure.subplots(len(SCORES), len(names), squeeze=False, sharex="col")
     for column, name in enumerate(names):
@@ -49,7 +51,7 @@ def front(records: Sequence[Record], score: str) -> list[Record]:
     return best
 
 
-def _draw_points(ax: "Axes", score: str, records: Sequence[Record], colours: dict[str, str]) -> None:
+def _draw_points(ax: "Axes", score: str, records: Sequence[Record], colours: Mapping[str, Any]) -> None:
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     for record in records:
