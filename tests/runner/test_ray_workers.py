@@ -148,7 +148,7 @@ def test_what_a_trial_raises_ends_the_sweep(rows_of):
 @pytest.mark.usefixtures("cluster")
 def test_a_cluster_without_fitting_workers(monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8, "GPU": 1}}])
-    with pytest.raises(ValueError, match="must have a node with 2 GPUs, got 0"):
+    with pytest.raises(ValueError, match="must have a node with 2 GPUs, got 1 on the largest"):
         ray_workers._workers(ray, 2)
     nodes = [{"Alive": True, "Resources": {"CPU": 8, "GPU": 4}}, {"Alive": False, "Resources": {"GPU": 4}}]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
