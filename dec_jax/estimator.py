@@ -130,16 +130,16 @@ class DEC(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def _dataset(self, x: Any) -> Dataset:
         """The samples to train on.
 
-        What was decided about the columns of a frame is said where progress is shown, and that ids were left out of one
-        of numbers alone in a warning.
+        What was decided about the columns of a frame is said where progress is shown; that ids were left out of one of
+        numbers alone is a warning.
         """
-        has_ids = _has_ids(x)
-        if not _is_mixed(x) and not has_ids:
+        is_mixed = _is_mixed(x)
+        if not is_mixed and not _has_ids(x):
             x, image_shape = _flat(x)
             return Dataset("X", validate_data(self, x, accept_sparse="csr", ensure_min_samples=2), None, image_shape)
         dataset = from_frame(x, name="X")
-        if has_ids and not _is_mixed(x):
-            warnings.warn(f"X: {dataset.notes[0]}", stacklevel=3)
+        if not is_mixed:
+            warnings.warn(f"X: {'; '.join(dataset.notes)}", stacklevel=3)
         self.n_features_in_, self.feature_names_in_ = len(x.columns), np.asarray(list(map(str, x.columns)), object)
         if self.verbose:
             from dec_jax.runner import failures

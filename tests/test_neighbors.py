@@ -99,6 +99,13 @@ def test_a_row_of_zeros_has_cosine_distance_one(kind):
     np.testing.assert_allclose(found.distances[3, 1:], 1, rtol=1e-6)
 
 
+def test_many_rows_of_zeros_hide_no_neighbor():
+    x = np.random.default_rng(6).uniform(size=(60, 80)) < 0.1  # whose cosines are small, and not 0
+    x[:30] = False
+    found = nearest(scipy.sparse.csr_array(x.astype(float)), 4, metric="cosine")
+    assert (found.indices[30:] >= 30).all()
+
+
 def test_samples_of_one_length_are_directions():
     x = np.random.default_rng(0).normal(size=(50, 4))
     assert metric_of(x) == "euclidean"

@@ -291,7 +291,12 @@ def as_words(series: "pd.Series") -> list[str | None]:
 
 
 def _word(value: Any) -> str | None:
+    word = as_text(value)
+    return None if is_missing(word) else word
+
+
+def as_text(value: Any) -> str:
+    """Returns a value as text, without spaces around it; a whole number has no decimals, also where it is a float."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
-    word = str(value).strip()
-    return None if is_missing(word) else word
+    return str(value).strip()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dec_jax.data.archives import LABEL_KEYS, pick, read_arrays
-from dec_jax.data.columns import LABEL_NAMES, id_columns
+from dec_jax.data.columns import LABEL_NAMES, as_text, id_columns
 from dec_jax.data.dialects import PLAIN, decode, is_missing
 from dec_jax.data.tables import BINARY_SUFFIXES, TEXT_SUFFIXES, kind_of_file, read_table
 
@@ -254,8 +254,8 @@ def _order(ids: Sequence[Any] | np.ndarray, found: Sequence[Any], where: str) ->
     Raises:
         ValueError: they name some of the samples but not all, and the samples have ids of their own.
     """
-    place = {_key(value): i for i, value in enumerate(found)}
-    order = np.array([place.get(_key(value), -1) for value in ids], np.int64)
+    place = {as_text(value): i for i, value in enumerate(found)}
+    order = np.array([place.get(as_text(value), -1) for value in ids], np.int64)
     if (order < 0).all() or (isinstance(ids, range) and (len(place) != len(found) or (order < 0).any())):
         return None
     if len(place) != len(found):
@@ -269,15 +269,8 @@ def _order(ids: Sequence[Any] | np.ndarray, found: Sequence[Any], where: str) ->
     )
 
 
-def _key(value: Any) -> str:
-    """What an id is known by: 7 and 7.0 are one, and so are names with spaces around them."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
 def _names_some(column: Any, ids: Sequence[Any] | np.ndarray) -> bool:
-    return not set(map(_key, column)).isdisjoint(map(_key, ids))
+    return not set(map(as_text, column)).isdisjoint(map(as_text, ids))
 
 
 def _rises(column: Any) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dec_jax.data.columns import as_text
 from dec_jax.data.dialects import MISSING, WHITESPACE, Dialect, Numerals, decode, header_of, sniff
 from dec_jax.data.extras import need
 from dec_jax.data.packed import check_unpacked, check_zip, damaged
@@ -250,18 +251,13 @@ def _read_excel(path: Path) -> Table:
     if frame.empty:
         raise ValueError(f"{path} must hold at least one sample, got an empty sheet")
     sample = frame.head(EXCEL_SAMPLE)
-    rows = [list(map(_excel_field, row)) for row in sample.astype(object).where(sample.notna(), "").to_numpy().tolist()]
+    rows = [list(map(as_text, row)) for row in sample.astype(object).where(sample.notna(), "").to_numpy().tolist()]
     names = header_of(rows)
     if names is not None:
         frame = frame.iloc[1:]
     frame = frame.reset_index(drop=True).infer_objects()
     frame, header = _with_header(frame, names, path)
     return Table(frame, (f"{path.name}: first sheet, {header}",))
-
-
-def _excel_field(value: Any) -> str:
-    """A field as text; whole numbers, which a column with others holds as floats, without decimals."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _read_arrow(path: Path, kind: str) -> "pd.DataFrame":

@@ -178,6 +178,19 @@ def test_labels_of_one_part_alone_are_not_used(tmp_path):
     assert (archive.x.shape, archive.y) == ((6, 2), None)
 
 
+def test_samples_beside_a_test_part_are_the_samples(tmp_path):
+    np.savez(tmp_path / "x.npz", x=X, y=[0, 1, 0], x_test=X[:1], y_test=[1])
+    archive = archives.read_archive(tmp_path / "x.npz")
+    np.testing.assert_array_equal(archive.x, X)
+    assert archive.y.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("key", "label_key"), [("data", "target"), ("images", "labels"), ("features", "label")])
+def test_samples_and_labels_of_any_name(tmp_path, key, label_key):
+    np.savez(tmp_path / "x.npz", **{key: X, label_key: [0, 1, 0]})
+    assert archives.read_archive(tmp_path / "x.npz").y.tolist() == [0, 1, 0]
+
+
 def test_labels_that_do_not_fit_their_part(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=X, y_train=[0, 1, 0, 1], x_test=X, y_test=[1, 0])
     with pytest.raises(ValueError, match=r"one label per sample, got x_train \(3, 2\), y_train \(4,\)"):

@@ -17,6 +17,13 @@ def write(folder, images, suffix=".png", **options):
     return folder
 
 
+def test_an_image_in_no_subfolder_has_no_class(tmp_path):
+    write(tmp_path, GREY)
+    Image.fromarray(GREY[0]).save(tmp_path / "stray.png")
+    dataset = load(tmp_path, options=TableOptions(label_column="folder"))
+    assert (dataset.y.tolist(), dataset.class_names) == ([0, 0, 0, 1, 1, 1, -1], ("cats", "dogs"))
+
+
 def test_pages_of_one_file_are_not_dropped(tmp_path):
     pages = [Image.fromarray(page) for page in GREY[:3]]
     pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])

@@ -27,3 +27,11 @@ def test_nines_among_their_like_are_not():
     assert find_sentinels(np.linspace(0, 999, 1000)[:, None]) == ()
     assert find_sentinels(np.full((10, 1), 999.0)) == ()
     assert find_sentinels(np.full((10, 1), 99, np.uint8)) == ()
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-999.25, "-999.25"), (-32768, "-32768"), (9.969209968386869e36, "e+36")])
+def test_sentinels_of_instruments_and_formats(value, shown):
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    x[7, 1] = value
+    (warning,) = find_sentinels(x)
+    assert shown in warning
