@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-import igraph
 import jax
 import numpy as np
 import scipy.sparse
@@ -315,6 +314,8 @@ def communities(graph: scipy.sparse.csr_array, seed: int) -> Callable[[float], n
     Returns:
         A function from a resolution, above 0, to labels (n,), integers from 0.
     """
+    import igraph  # it loads matplotlib where that is installed: most of a second, also for who never comes here
+
     upper = scipy.sparse.triu(graph, 1).tocoo()
     edges = igraph.Graph(graph.shape[0], np.column_stack(upper.coords))
     draws = random.Random(seed)

@@ -31,12 +31,15 @@ def permute(words: jax.Array, positions: jax.Array, n: int) -> jax.Array:
     """
     n_bits = max(_FEWEST_BITS, (n - 1).bit_length())
 
-    def walk(images: jax.Array) -> jax.Array:
-        return jnp.where(images < n, images, _encipher(words, images, n_bits))
+    def walk(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        numbers, on_their_way = state
+        numbers = jnp.where(on_their_way, _encipher(words, numbers, n_bits), numbers)
+        return numbers, numbers >= n
 
     # Of more than 32 samples, at least half of the images are among them: a few rounds are enough for all.
-    first = _encipher(words, positions.astype(jnp.uint32), n_bits)
-    return jax.lax.while_loop(lambda images: jnp.any(images >= n), walk, first).astype(jnp.int32)
+    start = positions.astype(jnp.uint32), jnp.ones(positions.shape, bool)
+    images, _ = jax.lax.while_loop(lambda state: jnp.any(state[1]), walk, start)
+    return images.astype(jnp.int32)
 
 
 def _encipher(words: jax.Array, numbers: jax.Array, n_bits: int) -> jax.Array:

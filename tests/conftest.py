@@ -20,9 +20,11 @@ hypothesis.settings.load_profile("without deadlines")
 # All tests compile quickly, also what their files compute when they are read, and processes that they start.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "True"
-# XLA's newer generator of code takes as long as the rest of a compilation.
+# XLA's newer generator of code takes as long as the rest of a compilation, and code in a piece for each thread takes a
+# sixth longer than code in one.
 if jaxlib.__version__.startswith("0.10."):  # a flag that a jaxlib does not know ends the process
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+    quick = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
 # Of memory. Linux lets a process have 65,530, a compiled program takes about ten, and one that gets none crashes.
 MOST_MAPPINGS = 20_000
 COMPILED = Path(__file__).parents[1] / "build" / "compiled"

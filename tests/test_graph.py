@@ -1,6 +1,7 @@
 import itertools
 import random
 
+import igraph
 import numpy as np
 import pytest
 import scipy.sparse
@@ -277,9 +278,9 @@ def test_leiden_leaves_the_draws_of_others_alone():
     drawn = []
     for _ in range(2):
         random.seed(1)  # igraph draws from it by itself
-        drawn.append(graph.igraph.Graph.Erdos_Renyi(50, 0.1).get_edgelist())
+        drawn.append(igraph.Graph.Erdos_Renyi(50, 0.1).get_edgelist())
     assert drawn[0] == drawn[1]
-    assert graph.igraph.Graph.Erdos_Renyi(50, 0.1).get_edgelist() != drawn[0]
+    assert igraph.Graph.Erdos_Renyi(50, 0.1).get_edgelist() != drawn[0]
 
 
 def test_a_graph_of_copies_says_little():
