@@ -49,7 +49,7 @@ class TrainedModel:
 
 
 def embed(trained: TrainedModel, x: Any) -> np.ndarray:
-    """Embedding of raw samples.
+    """Embedding of raw samples. That of a row is the same, to the last bit, whatever rows are beside it.
 
     Args:
         trained: the model.
@@ -64,31 +64,12 @@ def embed(trained: TrainedModel, x: Any) -> np.ndarray:
         TypeError: the samples are not real numbers.
         ValueError: they have another number of features than the model, or hold NaN or infinity.
     """
-    return embedder(trained)(x)
-
-
-def embedder(trained: TrainedModel) -> Callable[[Any], np.ndarray]:
-    """Returns `embed` of a model as a function of x that keeps its compiled programs, for samples that come in parts.
-
-    A row has the same embedding, to the last bit, in whichever part it comes.
-    """
-    return _of_raw(partial(networks.encode, trained.model, trained.params), trained)
+    return _of_raw(_embedding, trained, x)
 
 
 def soft_assign(trained: TrainedModel, x: Any) -> np.ndarray:
     """Soft assignment q (n, k), float32, rows sum to 1, of raw samples; arguments and errors as in `embed`."""
-    return soft_assigner(trained)(x)
-
-
-def soft_assigner(trained: TrainedModel) -> Callable[[Any], np.ndarray]:
-    """Returns `soft_assign` of a model as a function of x; see `embedder`."""
-
-    def q(rows: jax.Array) -> jax.Array:
-        return jnp.exp(
-            trained.assignment.log_q(networks.encode(trained.model, trained.params, rows), trained.centroids)
-        )
-
-    return _of_raw(q, trained)
+    return _of_raw(_soft_assignment, trained, x)
 
 
 def assign(trained: TrainedModel, x: Any) -> np.ndarray:
@@ -120,56 +101,61 @@ def decode(trained: TrainedModel, z: Any) -> np.ndarray:
     z = check_samples(z, "z", varying=False)
     if z.shape[1] != trained.centroids.shape[1]:
         raise ValueError(f"z must have {trained.centroids.shape[1]} dimensions, got {z.shape[1]}")
-    return invert_scaling(trained.scaling, _in_blocks(partial(networks.decode, trained.model, trained.params))(z))
+    return invert_scaling(trained.scaling, _in_blocks(_reconstruction, trained, z, lambda rows: rows))
 
 
-def _of_raw(function: Callable[[jax.Array], jax.Array], trained: TrainedModel) -> Callable[[Any], np.ndarray]:
-    """`function` of scaled rows as one of raw samples."""
-    of_checked = _in_blocks(function, lambda rows: apply_scaling(trained.scaling, rows))
+def _embedding(model: Any, arrays: tuple[Any, ...], x: jax.Array) -> jax.Array:
+    return networks.encode(model, arrays[0], x)
 
-    def of_raw(x: Any) -> np.ndarray:
-        if trained.encoding is not None and hasattr(x, "columns"):
-            encoded = encode_table(trained.encoding, to_table(x))
-            for note in encoded.notes:
-                warnings.warn(note, stacklevel=4)
-            x = encoded.x
-        x = check_samples(x, varying=False)
-        dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
-        if x.shape[1] != dims[0]:
-            raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
-        return of_checked(x)
 
-    return of_raw
+def _soft_assignment(model: Any, arrays: tuple[Any, ...], x: jax.Array) -> jax.Array:
+    params, centroids, assignment = arrays
+    return jnp.exp(assignment.log_q(networks.encode(model, params, x), centroids))
+
+
+def _reconstruction(model: Any, arrays: tuple[Any, ...], z: jax.Array) -> jax.Array:
+    return networks.decode(model, arrays[0], z)
+
+
+def _of_raw(function: Callable[..., jax.Array], trained: TrainedModel, x: Any) -> np.ndarray:
+    """`function` of raw samples."""
+    if trained.encoding is not None and hasattr(x, "columns"):
+        encoded = encode_table(trained.encoding, to_table(x))
+        for note in encoded.notes:
+            warnings.warn(note, stacklevel=4)
+        x = encoded.x
+    x = check_samples(x, varying=False)
+    dims = getattr(trained.model, "dims", x.shape[1:])  # a module of the user's own need not say
+    if x.shape[1] != dims[0]:
+        raise ValueError(f"x must have the {dims[0]} features that the model was trained on, got {x.shape[1]}")
+    return _in_blocks(function, trained, x, partial(apply_scaling, trained.scaling))
 
 
 def _in_blocks(
-    function: Callable[[jax.Array], jax.Array], prepare: Callable[[Any], Any] = lambda rows: rows
-) -> Callable[[Any], np.ndarray]:
+    function: Callable[..., jax.Array], trained: TrainedModel, x: Any, prepare: Callable[[Any], Any]
+) -> np.ndarray:
     """`function` of all rows. A row's result does not depend on those beside it: blocks have one size, to the last bit.
 
     Args:
-        function: pure, (ROWS_PER_BLOCK, d) → (ROWS_PER_BLOCK, …).
+        function: pure, (network, arrays of the model, (ROWS_PER_BLOCK, d)) → (ROWS_PER_BLOCK, …).
+        trained: the model.
+        x: (n, d), dense or sparse.
         prepare: called with some rows on the host.
-
-    Returns:
-        A function of samples (n, d), dense or sparse.
     """
+    arrays = trained.params, trained.centroids, trained.assignment
+    parts, step = [], max(1, min(ROWS_AT_A_TIME, VALUES_AT_A_TIME // x.shape[1]))
+    for start in range(0, x.shape[0], step):
+        rows = prepare(x[start : start + step])
+        n = rows.shape[0]
+        # Powers of two, so that few numbers of rows are compiled for.
+        padded = ROWS_PER_BLOCK * 2 ** max(0, math.ceil(math.log2(n / ROWS_PER_BLOCK)))
+        parts.append(np.asarray(_blocks(function, trained.model, arrays, to_device(_pad_rows(rows, padded))))[:n])
+    return np.concatenate(parts)
 
-    @jax.jit
-    def blocks(rows: Samples) -> jax.Array:
-        return map_rows(function, rows, ROWS_PER_BLOCK)
 
-    def of_all(x: Any) -> np.ndarray:
-        parts, step = [], max(1, min(ROWS_AT_A_TIME, VALUES_AT_A_TIME // x.shape[1]))
-        for start in range(0, x.shape[0], step):
-            rows = prepare(x[start : start + step])
-            n = rows.shape[0]
-            # Powers of two, so that few numbers of rows are compiled for.
-            padded = ROWS_PER_BLOCK * 2 ** max(0, math.ceil(math.log2(n / ROWS_PER_BLOCK)))
-            parts.append(np.asarray(blocks(to_device(_pad_rows(rows, padded))))[:n])
-        return np.concatenate(parts)
-
-    return of_all
+@partial(jax.jit, static_argnames=("function", "model"))
+def _blocks(function: Callable[..., jax.Array], model: Any, arrays: tuple[Any, ...], rows: Samples) -> jax.Array:
+    return map_rows(partial(function, model, arrays), rows, ROWS_PER_BLOCK)
 
 
 def _pad_rows(x: Any, n: int) -> Any:

@@ -108,3 +108,11 @@ def test_samples_may_be_alike():
 def test_samples_that_do_not_fit(function, x, error, problem):
     with pytest.raises(error, match=problem):
         function(TRAINED, x)
+
+
+def test_what_was_compiled_for_a_network_serves_all_models_of_it():
+    soft_assign(TRAINED, X)
+    before = trained_model._blocks._cache_size()
+    soft_assign(TRAINED, X[:-1])
+    soft_assign(trained(alpha=0.5), X)
+    assert trained_model._blocks._cache_size() == before

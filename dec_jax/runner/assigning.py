@@ -3,6 +3,7 @@
 import argparse
 import csv
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def assign(arguments: argparse.Namespace) -> None:
     n_rows = 0
     with atomic_write(arguments.out, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        for part in new_samples.through(arguments.file, model, trained_model.soft_assigner(model)):
+        for part in new_samples.through(arguments.file, model, partial(trained_model.soft_assign, model)):
             if not n_rows:
                 writer.writerow(["id" if part.id_name in COLUMNS else part.id_name, *COLUMNS])
             writer.writerows(_rows(part))

@@ -14,7 +14,7 @@ from dec_jax.kmeans import kmeans
 from dec_jax.networks import Params
 from dec_jax.runner import build
 from dec_jax.runner.config import GRAPH_STARTS, Config
-from dec_jax.runner.programs import Numbers, Slots, at_slot, keys_of, over_slots, stack
+from dec_jax.runner.programs import OLDER_GENERATOR, Numbers, Slots, at_slot, keys_of, over_slots, stack
 from dec_jax.samples import Samples
 from dec_jax.side import Side
 
@@ -50,7 +50,7 @@ class ClusteringSlots(Slots):
         self.x = Given(x, self._side())
         one = self.numbers_of(self.template)
         self.numbers = stack([one] * self.n_slots)
-        shapes, _ = jax.eval_shape(self._start, one, self.params, self.x)
+        shapes, _ = self._result("start", self._start, one, self.params, self.x)
         self.states = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.n_slots, *leaf.shape), leaf.dtype), shapes)
 
     def allocate(self) -> None:
@@ -209,7 +209,8 @@ class ClusteringSlots(Slots):
     # ------------------------------------------------------------------------------------------------ all the slots
 
     def _one_program(self, name: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self._program(name, function, self._laid(arguments[0]), *arguments[1:], donate=(0,))
+        options = OLDER_GENERATOR if self.template.clustering.kernel == "logits" else ()
+        return self._program(name, function, self._laid(arguments[0]), *arguments[1:], donate=(0,), options=options)
 
     def _start_program(self) -> Any:
         def start(states: Any, slot: jax.Array, numbers: Numbers, params: Params, given: Given) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import io
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain
 from typing import IO, Any
 
@@ -52,7 +53,7 @@ def embed(arguments: argparse.Namespace) -> None:
         need("pyarrow.parquet", "tables", "a .parquet file")
         write = _write_parquet
     model = new_samples.load(arguments.model)
-    parts = new_samples.through(arguments.file, model, trained_model.embedder(model))
+    parts = new_samples.through(arguments.file, model, partial(trained_model.embed, model))
     with atomic_write(arguments.out) as file:
         n_rows = write(file, parts)
         new_samples.check_any(n_rows, arguments.file)

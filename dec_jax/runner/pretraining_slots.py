@@ -14,7 +14,7 @@ from dec_jax.networks import Params
 from dec_jax.pretraining import PretrainingState
 from dec_jax.runner import build
 from dec_jax.runner.config import Config
-from dec_jax.runner.programs import Numbers, Slots, in_turn, keys_of, over_slots, stack
+from dec_jax.runner.programs import QUICKEST, Numbers, Slots, in_turn, keys_of, over_slots, stack
 from dec_jax.samples import Samples, take_rows
 
 
@@ -107,7 +107,7 @@ class PretrainingSlots(Slots):
 
     def _fresh_program(self) -> Any:
         fresh = in_turn(self._fresh, self.n_slots, (0,))
-        return self._program("fresh", lambda numbers: self._constrain(fresh(numbers)), self.numbers)
+        return self._program("fresh", lambda numbers: self._constrain(fresh(numbers)), self.numbers, options=QUICKEST)
 
     def _stage(self, stage: int, numbers: Numbers) -> pretraining.Stage:
         return build.stages(self._config(numbers), self.model, self.shape)[stage]
@@ -115,7 +115,9 @@ class PretrainingSlots(Slots):
     def _begin_program(self, stage: int, params: Any) -> Any:
         begin = self._begin_all(stage)
         arguments = (self.numbers,) if stage == 0 else (self.numbers, self._laid(params))
-        return self._program(("begin", stage), lambda *given: self._constrain(begin(*given)), *arguments)
+        return self._program(
+            ("begin", stage), lambda *given: self._constrain(begin(*given)), *arguments, options=QUICKEST
+        )
 
     def _window_program(self, stage: int, params: Any, opt_state: Any, inputs: Any) -> Any:
         def one(numbers: Numbers, params: Params, opt_state: Any, step: Any, x: Any, n_steps: Any) -> Any:

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -20,6 +21,13 @@ from dec_jax.runner.config import Config
 from dec_jax.runner.split import Split
 
 Numbers = dict[str, Any]
+Options = tuple[tuple[str, Any], ...]
+
+# Of XLA's two generators of code for a CPU the older one compiles twice as fast. What it makes of augmentations is
+# faster too, and what it makes of the updates of wide layers slower.
+OLDER_GENERATOR = (("xla_cpu_use_fusion_emitters", False),)
+# A program that runs once is compiled with few optimisations; fresh parameters are the same.
+QUICKEST = (*OLDER_GENERATOR, ("xla_backend_optimization_level", 1))
 _HOST = ("size", "n_clusters")  # numbers that are not settings: which bottleneck, how many clusters take part
 
 
@@ -38,25 +46,67 @@ def keys_of(seed: int | jax.Array) -> Keys:
     return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
 
 
+def accepted(options: Options) -> Options:
+    """The options of XLA where it compiles for a CPU and knows them, and none elsewhere."""
+    wanted = jax.default_backend() == "cpu" and not jax.config.read("jax_disable_most_optimizations")
+    return options if wanted and _knows(options) else ()
+
+
+@cache
+def _knows(options: Options) -> bool:
+    try:
+        jax.jit(lambda x: x).lower(0).compile(compiler_options=dict(options))
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 @dataclass
 class Compiled:
     """Programs by what they do and for which shapes, compiled when they are first asked for.
 
     Attributes:
         most: programs that are kept; the one that was not used for longest goes first.
-        programs: the compiled functions.
+        programs: the compiled functions, and shapes of what functions return.
         count: how many were compiled, those that did not fit the memory included.
     """
 
     most: int = 10_000
-    programs: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    programs: dict[Any, Any] = field(default_factory=dict)
     count: int = 0
 
-    def get(self, key: Any, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> Any:
-        """`function` compiled for arguments of these shapes, which are a part of the key."""
-        if key not in self.programs:
+    def get(
+        self,
+        key: Any,
+        function: Callable[..., Any],
+        *arguments: Any,
+        donate: tuple[int, ...] = (),
+        options: Options = (),
+    ) -> Any:
+        """`function` compiled for arguments of these shapes, which are a part of the key.
+
+        Args:
+            key: of the program.
+            function: pure.
+            *arguments: values or shapes.
+            donate: the arguments whose memory the results take.
+            options: of the compiler; see `accepted`.
+        """
+
+        def compiled() -> Callable[..., Any]:
             self.count += 1
-            self.programs[key] = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
+            lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
+            return lowered.compile(compiler_options=dict(accepted(options)))
+
+        return self._kept(key, compiled)
+
+    def shapes(self, key: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The shapes of what `function` returns for arguments of these shapes, which are a part of the key."""
+        return self._kept(("shapes", key), lambda: jax.eval_shape(function, *arguments))
+
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self.programs:
+            self.programs[key] = make()
         self.programs[key] = self.programs.pop(key)  # the last used is the last
         while len(self.programs) > self.most:
             del self.programs[next(iter(self.programs))]
@@ -205,11 +255,17 @@ class Slots:
     def _config(self, numbers: Numbers) -> Config:
         return self.template.with_values({name: value for name, value in numbers.items() if name not in _HOST})
 
-    def _program(self, name: Any, function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> Any:
-        sizes = (self.shape, self.n_clusters, self.n_slots, self.sharding, _shapes(arguments))
-        key = (name, self.template, self.models, self.functions, *sizes)
-        self.used[key] = self.compiled.get(key, function, *arguments, donate=donate)
+    def _program(self, name: Any, function: Callable[..., Any], *arguments: Any, **how: Any) -> Any:
+        key = (*self._key(name, arguments), self.n_slots, self.sharding)
+        self.used[key] = self.compiled.get(key, function, *arguments, **how)
         return self.used[key]
+
+    def _result(self, name: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The shapes of what a function of one trial returns."""
+        return self.compiled.shapes(self._key(name, arguments), function, *arguments)
+
+    def _key(self, name: Any, arguments: Any) -> tuple[Any, ...]:
+        return name, self.template, self.models, self.functions, self.shape, self.n_clusters, _shapes(arguments)
 
     def _laid(self, tree: Any) -> Any:
         """The shapes of arrays over slots; left open, the compiler would choose for itself where they lie."""
