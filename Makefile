@@ -42,11 +42,11 @@ fuzz: $(INSTALLED)
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz arrays settings readers --n 100000
 	cd tests && PYTHONPATH=.. ../$(BIN)/python -m fuzz training --n 1000
 
-# The first inputs of each part, as many as a minute allows, two parts at a time.
+# The first inputs of each part, as many as half a minute allows, two parts at a time.
 fuzz-short: $(INSTALLED)
 	rm -rf build/fuzz
 	cd tests && printf '%s\n' readers arrays settings | \
-		PYTHONPATH=.. xargs -P 2 -I PART ../$(BIN)/python -m fuzz PART --seconds 60 --log ../build/fuzz/PART
+		PYTHONPATH=.. xargs -P 2 -I PART ../$(BIN)/python -m fuzz PART --seconds 30 --log ../build/fuzz/PART
 
 # The wheel, built, installed without extras in an environment of its own, and used in an empty folder.
 wheel:

@@ -40,6 +40,12 @@ def pytest_configure(config):
             file.unlink()
 
 
+def pytest_collection_finish():
+    """Spares the collector of garbage what modules hold until the end, which it would go through again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def is_whole(file):
     try:
         return bool(decompress_executable(file.read_bytes()))
