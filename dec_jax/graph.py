@@ -353,18 +353,42 @@ def merge(
     member = _indicator(labels, labels.max() + 1)
     between = (member.T @ graph @ member).toarray()
     between = between / between.sum()
-    names = np.arange(len(between))
-    while len(between) > n_clusters:
-        share = between.sum(axis=1)
-        expected = np.outer(share, share)
-        gain = between - expected if linkage == "modularity" else between / np.maximum(expected, np.finfo(float).tiny)
-        np.fill_diagonal(gain, -np.inf)
-        i, j = sorted(np.unravel_index(np.argmax(gain), gain.shape))
+    joined = np.arange(len(between))
+    for kept, gone in _joins(between, linkage, len(between) - n_clusters):
+        joined[joined == gone] = kept
+    return np.unique(joined, return_inverse=True)[1][labels].astype(np.int32)
+
+
+def _joins(between: np.ndarray, linkage: str, n_joins: int) -> Iterator[tuple[int, int]]:
+    """The pairs that `merge` joins, one after the other: the second goes, and the first stands for both.
+
+    Only the gains of the joined cluster change, so each row keeps where its highest is.
+    """
+    share, every = between.sum(axis=1), np.arange(len(between))
+    gain = _gain(between, np.outer(share, share), linkage)
+    np.fill_diagonal(gain, -np.inf)
+    partner = gain.argmax(axis=1)
+    for _ in range(n_joins):
+        first = gain[every, partner].argmax()
+        i, j = sorted((int(first), int(partner[first])))
+        yield i, j
         between[i] += between[j]
         between[:, i] += between[:, j]
-        between = np.delete(np.delete(between, j, axis=0), j, axis=1)
-        names = np.where(names == j, i, names - (names > j))
-    return names[labels].astype(np.int32)
+        share[i] += share[j]
+        changed = np.where(gain[i] == -np.inf, -np.inf, _gain(between[i], share[i] * share, linkage))
+        gain[i] = gain[:, i] = changed
+        gain[j] = gain[:, j] = -np.inf
+        gain[i, i] = -np.inf
+        lost = np.isin(partner, (i, j))
+        lost[i] = True
+        partner[lost] = gain[lost].argmax(axis=1)
+        reached = gain[every, partner]
+        partner[(gain[:, i] > reached) | ((gain[:, i] == reached) & (i < partner))] = i
+
+
+def _gain(between: np.ndarray, expected: np.ndarray, linkage: str) -> np.ndarray:
+    """What joining two clusters gains, by the edges between them and those expected."""
+    return between - expected if linkage == "modularity" else between / np.maximum(expected, np.finfo(float).tiny)
 
 
 def refine(

@@ -229,6 +229,23 @@ def test_merging_joins_the_pair_whose_union_has_the_highest_modularity():
     assert set(merged) == set(range(4))
 
 
+@pytest.mark.parametrize("linkage", graph.LINKAGES)
+def test_every_pair_that_is_joined_is_the_best_of_those_left(linkage):
+    weights = scipy.sparse.random_array((40, 40), density=0.2, rng=np.random.default_rng(0))
+    joined, labels = (weights + weights.T).tocsr(), np.arange(40) % 30
+    merged = graph.merge(joined, labels, 30, linkage=linkage)
+    while merged.max() > 1:
+        member = np.eye(merged.max() + 1)[merged]
+        share = member.T @ joined @ member
+        share /= share.sum()
+        expected = np.outer(share.sum(axis=1), share.sum(axis=1))
+        gain = share - expected if linkage == "modularity" else share / expected
+        gain[np.tril_indices_from(gain)] = -np.inf
+        a, b = np.unravel_index(gain.argmax(), gain.shape)
+        merged = np.where(merged == b, a, merged - (merged > b))
+        np.testing.assert_array_equal(graph.merge(joined, labels, merged.max() + 1, linkage=linkage), merged)
+
+
 def test_merging_by_ratio_joins_arcs_of_a_ring_before_two_rings():
     joined, y = rings()
     first = np.flatnonzero(y == 1)
