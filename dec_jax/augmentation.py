@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dec_jax.corruption import dropout, gaussian_noise
-from dec_jax.validation import check_integer, check_unless_traced
+from dec_jax.validation import check_image_shape, check_unless_traced
 
 
 @struct.dataclass
@@ -164,18 +164,3 @@ def affine_transform(
     upper = (1 - right_share) * pixel(top, left) + right_share * pixel(top, left + 1)
     lower = (1 - right_share) * pixel(top + 1, left) + right_share * pixel(top + 1, left + 1)
     return ((1 - lower_share) * upper + lower_share * lower).reshape(x.shape).astype(x.dtype)
-
-
-def check_image_shape(image_shape: Sequence[int], n_features: int | None = None) -> tuple[int, ...]:
-    """Returns the shape as a tuple.
-
-    Raises:
-        TypeError: it holds something other than integers.
-        ValueError: it is neither (h, w) nor (h, w, channels), a size is below 1, or their product is not `n_features`.
-    """
-    shape = tuple(check_integer(f"image_shape[{i}]", size, 1) for i, size in enumerate(image_shape))
-    if len(shape) not in (2, 3):
-        raise ValueError(f"image_shape must be (h, w) or (h, w, channels), got {shape}")
-    if n_features not in (None, math.prod(shape)):
-        raise ValueError(f"image_shape {shape} needs samples of {math.prod(shape)} features, got {n_features}")
-    return shape

@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dec_jax.augmentation import check_image_shape
 from dec_jax.autoencoder import ACTIVATIONS, INITIALIZERS, LayerPairs, check_names
-from dec_jax.validation import check_integer
+from dec_jax.validation import check_image_shape, check_integer
 
 
 def patches(maps: jax.Array, side: int) -> jax.Array:

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from dec_jax.augmentation import check_image_shape
-from dec_jax.validation import check_samples
+from dec_jax.validation import check_image_shape, check_samples
 
 ORIENTATIONS = 8
 CELLS = 9  # of a side, or one of each pixel

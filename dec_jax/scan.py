@@ -23,7 +23,7 @@ import numpy as np
 
 from dec_jax import clustering, graph, networks, objectives, representation, starts
 from dec_jax.assignment import Assignment
-from dec_jax.augmentation import Affine, Noise, check_image_shape
+from dec_jax.augmentation import Affine, Noise
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import ClusteringInfo, ClusteringState, Recipe
 from dec_jax.convolutional import ConvolutionalEncoder
@@ -32,7 +32,7 @@ from dec_jax.neighbors import Neighbors, metric_of, nearest
 from dec_jax.optimizers import adam
 from dec_jax.samples import Samples, to_device
 from dec_jax.side import Side
-from dec_jax.validation import check_integer
+from dec_jax.validation import check_image_shape, check_integer
 
 N_NEIGHBORS = 5
 HIDDEN = (256, 256)

@@ -3,7 +3,7 @@
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,21 @@ def check_integer(name: str, value: Any, minimum: int, maximum: int | None = Non
         accepted = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
         raise ValueError(f"{name} must be {accepted}{why and f' ({why})'}, got {value}")
     return int(value)
+
+
+def check_image_shape(image_shape: Sequence[int], n_features: int | None = None) -> tuple[int, ...]:
+    """Returns the shape as a tuple.
+
+    Raises:
+        TypeError: it holds something other than integers.
+        ValueError: it is neither (h, w) nor (h, w, channels), a size is below 1, or their product is not `n_features`.
+    """
+    shape = tuple(check_integer(f"image_shape[{i}]", size, 1) for i, size in enumerate(image_shape))
+    if len(shape) not in (2, 3):
+        raise ValueError(f"image_shape must be (h, w) or (h, w, channels), got {shape}")
+    if n_features not in (None, math.prod(shape)):
+        raise ValueError(f"image_shape {shape} needs samples of {math.prod(shape)} features, got {n_features}")
+    return shape
 
 
 def check_number(

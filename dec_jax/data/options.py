@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dec_jax.validation import check_choice, check_integer, check_number
+from dec_jax.validation import check_choice, check_image_shape, check_number
 
 MISSING_RULES = ("median", "drop", "indicator")
 PARTS = ("all", "train", "test")
@@ -81,4 +81,4 @@ def _image_shape(value: Any) -> tuple[int, ...]:
         raise ValueError(message) from error
     if len(shape) not in (2, 3):
         raise ValueError(message)
-    return tuple(check_integer(f"image_shape[{i}]", size, 1) for i, size in enumerate(shape))
+    return check_image_shape(shape)

@@ -15,6 +15,12 @@ def damaged(path: Path, reason: object) -> ValueError:
     return ValueError(f"{path} is damaged, or is not a {path.suffix} file: {words}")
 
 
+def first_line(error: Exception) -> str:
+    """Returns what an error says before it goes into causes and contents, or its type where it says nothing."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].removesuffix(" Possible root causes:")  # as TFDS ends it
+
+
 def check_unpacked(path: Path, n_bytes: int, packed: int | None = None) -> None:
     """Checks that a file unpacks to what data of its size do.
 

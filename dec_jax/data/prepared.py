@@ -12,6 +12,7 @@ import numpy as np
 
 from dec_jax.data.cache import Arrays, cached
 from dec_jax.data.extras import need
+from dec_jax.data.packed import first_line
 from dec_jax.data.progress import in_batches
 
 BATCH = 1000  # pictures decoded between two updates of the progress bar
@@ -100,7 +101,7 @@ def _reading(name: str, folder: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:  # TFDS and array_record have no family of errors for damaged files
         raise ValueError(
             f"the prepared files of {name} in {folder} cannot be read: they are damaged, or not in the "
-            f"array_record format ({_first_line(error)}); delete them there and prepare them again"
+            f"array_record format ({first_line(error)}); delete them there and prepare them again"
         ) from error
     finally:
         logger.setLevel(level)
@@ -116,14 +117,8 @@ def _prepare(builder: Any, folder: str) -> None:
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # the network, the disk or TFDS itself: each has its own errors
         raise OSError(
-            f"{builder.name} could not be downloaded and prepared in {folder}: {_first_line(error)}"
+            f"{builder.name} could not be downloaded and prepared in {folder}: {first_line(error)}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """What TFDS says before it goes into causes and contents."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0].removesuffix(" Possible root causes:")
 
 
 def _load_split(builder: Any, split: str, features: Features | None) -> Arrays:

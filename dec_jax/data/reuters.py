@@ -16,6 +16,7 @@ import scipy.sparse
 from sklearn.datasets import fetch_rcv1, get_data_home
 
 from dec_jax.data.dataset import Dataset
+from dec_jax.data.packed import first_line
 from dec_jax.validation import check_choice
 
 NAMES = ("reuters", "reuters10k")
@@ -63,20 +64,16 @@ def _fetch(data_dir: str | os.PathLike[str] | None, folder: str) -> Any:
         raise
     except Exception as error:  # what joblib, pickle and zlib raise for damaged bytes is not one family
         raise ValueError(
-            f"the files of RCV1 in {folder} cannot be read: they are damaged ({_first_line(error)}); delete them there "
+            f"the files of RCV1 in {folder} cannot be read: they are damaged ({first_line(error)}); delete them there "
             "and load it again"
         ) from error
     try:
         return fetch_rcv1(data_home=data_dir)
     except Exception as error:  # the network, the disk or the archives: each has its own errors
         raise OSError(
-            f"RCV1-v2 could not be downloaded into {folder} ({_first_line(error)}): run "
+            f"RCV1-v2 could not be downloaded into {folder} ({first_line(error)}): run "
             "sklearn.datasets.fetch_rcv1(data_home=...) elsewhere, and let data_dir name a copy of that folder"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _select_documents(corpus: Any, folder: str) -> tuple[np.ndarray, np.ndarray]:

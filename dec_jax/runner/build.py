@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from dec_jax import corruption, objectives, pretraining, scan
 from dec_jax.assignment import Assignment
-from dec_jax.augmentation import Affine, Chain, Noise, check_image_shape
+from dec_jax.augmentation import Affine, Chain, Noise
 from dec_jax.autoencoder import Autoencoder
 from dec_jax.clustering import Recipe
 from dec_jax.convolutional import ConvolutionalAutoencoder, ConvolutionalEncoder
@@ -25,6 +25,7 @@ from dec_jax.optimizers import Optimizer
 from dec_jax.pretraining import Stage
 from dec_jax.resets import ReseedEmpty, SoftReset
 from dec_jax.runner.config import PARAMETER, ClusteringConfig, Config, PretrainingConfig
+from dec_jax.validation import check_image_shape
 
 ImageShape = tuple[int, ...] | None
 RESEEDED_INTERVALS = 20  # in which a cluster that loses its samples gets others, where nobody says more
