@@ -139,8 +139,8 @@ def ours(preset: str) -> Callable[[Task], Found]:
     return method
 
 
-def clustpy(name: str) -> Callable[[Task], Found]:
-    """A deep clustering of ClustPy with its default settings, on samples between 0 and 1 or standardised."""
+def clustpy(name: str, *, knows_k: bool = True, **settings: Any) -> Callable[[Task], Found]:
+    """A deep clustering of ClustPy with its default settings but for some, on samples in [0, 1] or standardised."""
 
     def method(task: Task) -> Found:
         import clustpy.deep
@@ -150,7 +150,8 @@ def clustpy(name: str) -> Callable[[Task], Found]:
         task.began = time.perf_counter()
         x = task.x.astype(np.float32)
         x = x / x.max() if task.shape else (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
-        fitted = getattr(clustpy.deep, name)(task.k, random_state=np.random.RandomState(task.seed)).fit(x)
+        given = settings | ({"n_clusters": task.k} if knows_k else {})
+        fitted = getattr(clustpy.deep, name)(**given, random_state=np.random.RandomState(task.seed)).fit(x)
         return {f"ClustPy's {name}": (task.seconds(), fitted.labels_)}
 
     return method
@@ -164,7 +165,9 @@ METHODS: dict[str, Callable[[Task], Found]] = {
     "umap-hog": umap_of_histograms,
     "spectral": spectral,
     **{preset: ours(preset) for preset in ("auto", "n2d", "fast")},
-    **{f"clustpy-{name.lower()}": clustpy(name) for name in ("DEC", "IDEC", "DCN", "DDC", "N2D")},
+    **{f"clustpy-{name.lower()}": clustpy(name) for name in ("DEC", "IDEC", "DCN")},
+    "clustpy-ddc": clustpy("DDC", knows_k=False),  # it finds the number of clusters
+    "clustpy-n2d": clustpy("N2D", manifold_params={"n_components": 2}),  # its t-SNE refuses the default, k dimensions
 }
 PEERS = tuple(name for name in METHODS if name.startswith("clustpy-"))
 
