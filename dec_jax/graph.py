@@ -362,7 +362,8 @@ def merge(
 def _joins(between: np.ndarray, linkage: str, n_joins: int) -> Iterator[tuple[int, int]]:
     """The pairs that `merge` joins, one after the other: the second goes, and the first stands for both.
 
-    Only the gains of the joined cluster change, so each row keeps where its highest is.
+    Only the gains of the joined cluster change, so each row keeps where its highest was when it last changed. Of every
+    two clusters the row that changed last knows what joining them gains.
     """
     share, every = between.sum(axis=1), np.arange(len(between))
     gain = _gain(between, np.outer(share, share), linkage)
@@ -378,12 +379,9 @@ def _joins(between: np.ndarray, linkage: str, n_joins: int) -> Iterator[tuple[in
         changed = np.where(gain[i] == -np.inf, -np.inf, _gain(between[i], share[i] * share, linkage))
         gain[i] = gain[:, i] = changed
         gain[j] = gain[:, j] = -np.inf
-        gain[i, i] = -np.inf
         lost = np.isin(partner, (i, j))
         lost[i] = True
         partner[lost] = gain[lost].argmax(axis=1)
-        reached = gain[every, partner]
-        partner[(gain[:, i] > reached) | ((gain[:, i] == reached) & (i < partner))] = i
 
 
 def _gain(between: np.ndarray, expected: np.ndarray, linkage: str) -> np.ndarray:

@@ -10,7 +10,7 @@ FEW_STEPS = {"start.steps": 60}
 
 
 def test_all_checks_of_scikit_learn_pass():
-    # As it comes, with four clusters: of what has predict_proba, one expects as many columns as its data have classes.
+    # With four clusters, as it comes: of what has predict_proba, one expects as many columns as its data have classes.
     for estimator, check in estimator_checks_generator(DEC(settings=FEW_STEPS, random_state=0)):
         if check.func.__name__ != "check_array_api_input":  # it skips unless a variable of the environment is set
             check(estimator)
